@@ -1,0 +1,45 @@
+# netledger: bare `make` lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test search check docs bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "netledger needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 ..." % v[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## set up everything and replay a real incident
+	@$(BIN)/netledger replay tests/incidents/data/s0-buggy/audit.log.gz; code=$$?; test $$code -le 1
+
+test: $(STAMP) ## set up everything and run the tests (under five minutes)
+	$(BIN)/python -m pytest
+
+search: $(STAMP) ## the longer searches: more examples, more kills, every prefix
+	NETLEDGER_SEARCH=long $(BIN)/python -m pytest --hypothesis-profile=long
+
+check: $(STAMP) ## lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(STAMP) ## regenerate the generated pages of docs/
+	$(BIN)/python -m adapters.documentation
+
+bench: $(STAMP) ## measure replay beside its floors and rewrite docs/benchmarks.md
+	$(BIN)/python -m benchmarks.run
+
+lock: ## resolve requirements.lock again (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
