@@ -1,0 +1,180 @@
+"""What the engine asks of a store: the journal's interface, what goes in and out of it, how a store fails.
+
+Two things are kept. The *ledger* holds events; its interface is the `eventsourcing` package's own
+`eventsourcing.dcb.api.DCBRecorder`. The *journal* holds the records as they were received; its interface
+is `Journal`, here. `stores/sqlite_file.py` is the file that holds both, `stores/sqlite_recorder.py` and
+`stores/sqlite_journal.py` are the two halves, `stores/memory.py` is a journal for tests.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+EXCERPT_BYTES = 4096
+"""How much of an input that could not be used is kept as evidence, in bytes."""
+
+
+class StoreError(Exception):
+    """A store could not do what was asked. The message is for the operator; nothing half-done is kept."""
+
+
+class LedgerMissing(StoreError):
+    """There is no ledger at this place."""
+
+
+class NotALedger(StoreError):
+    """Something is there, but not a ledger."""
+
+
+class NewerLedger(StoreError):
+    """A later version of netledger made this ledger."""
+
+
+class LedgerLocked(StoreError):
+    """Another writer holds this ledger; the message says who."""
+
+
+class LedgerReadOnly(StoreError):
+    """The ledger cannot be written: opened for reading, or the file system forbids it."""
+
+
+class StoreFull(StoreError):
+    """No room is left; the append or commit was taken back as a whole."""
+
+
+class LedgerDamaged(StoreError):
+    """What is stored is not what was written; `verify` says where."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One unit as a source gave it.
+
+    The same identity with another fingerprint is a collision: it is kept aside, not swallowed.
+    """
+
+    identity: str
+    """What makes it this record, such as `audit:<auditID>/<stage>/<requestReceivedTimestamp>`."""
+    fingerprint: bytes
+    """8 bytes over what it says."""
+    line: int
+    """Line number in its source, from 1."""
+    payload: bytes
+    """As received."""
+
+
+class Aside(msgspec.Struct, frozen=True):
+    """Input that could not be used, kept with its reason. `Aside.of` cuts the excerpt to its bound."""
+
+    line: int
+    reason: str
+    excerpt: bytes
+    """The first `EXCERPT_BYTES` of it."""
+    size: int
+    """Bytes of the original."""
+
+    @classmethod
+    def of(cls, line: int, reason: str, original: bytes) -> "Aside":
+        """Keep the beginning of `original`, and say how long it was."""
+        return cls(line, reason, original[:EXCERPT_BYTES], len(original))
+
+
+def collided(record: Record, path: str, line: int) -> Aside:
+    """What every journal keeps of a record whose identity other content has, from line `line` of `path`."""
+    reason = f"collision: {record.identity} was received before with other content, at {path}:{line}"
+    return Aside.of(record.line, reason, record.payload)
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What became of one commit. It is handed out only when all of it is on disk."""
+
+    accepted: list[bool]
+    """For each record of the commit, in order: is it new?"""
+    duplicates: int
+    """Records known already, with the same fingerprint."""
+    collisions: int
+    """Records whose identity is known with another fingerprint; they are kept aside."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One record read back from the journal."""
+
+    number: int
+    """Place in the order of arrival: from 1, without gaps."""
+    source: int
+    line: int
+    identity: str
+    payload: bytes
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where records came from: a file, a stream, a connection."""
+
+    id: int
+    path: str
+    format: str
+    summary: bytes
+    """What the committer keeps about this source (opaque here); empty before the first commit."""
+
+
+class KeptAside(msgspec.Struct, frozen=True):
+    """One input that was kept aside, read back."""
+
+    path: str
+    line: int
+    reason: str
+    excerpt: bytes
+    size: int
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One place where what is stored is not what was written."""
+
+    part: str
+    """`file`, `ledger` or `journal`."""
+    number: int | None
+    """The position in the ledger or the number in the journal, where it can be told."""
+    reason: str
+
+    def __str__(self) -> str:
+        place = self.part if self.number is None else f"{self.part} {self.number}"
+        return f"{place}: {self.reason}"
+
+
+class Journal(Protocol):
+    """Records in the order of their arrival, each identity once. Every method raises `StoreError`."""
+
+    def source(self, path: str, format: str) -> int:
+        """The id of a source, made if it is new."""
+        ...
+
+    def commit(self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes) -> Receipt:
+        """Keep all of this, or nothing: one durable transaction.
+
+        `summary` replaces what the source's last commit left. The same input kept aside twice is kept once.
+        """
+        ...
+
+    def read(self, after: int = 0) -> Iterator[Entry]:
+        """Entries with a number above `after`, in order, up to the head at the time of the call."""
+        ...
+
+    def sources(self) -> list[Source]:
+        """All sources, in the order in which they were first named."""
+        ...
+
+    def locate(self, identities: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Path and line at which each of these records was first received; unknown ones are left out."""
+        ...
+
+    def kept_aside(self) -> Iterator[KeptAside]:
+        """Input that could not be used and records that collided, in the order in which they came."""
+        ...
+
+    def head(self) -> int:
+        """The number of the last entry; 0 when there is none."""
+        ...
+
+    def verify(self) -> Iterator[Problem]:
+        """Read everything again and name what does not fit."""
+        ...

@@ -1,0 +1,409 @@
+"""Which event an operation is, or why it is refused.
+
+`decide` is for what was observed: it has happened, so its facts are taken as true; where the table does not allow it,
+the event is a `TransitionRefused` that carries the evidence and leads to the state off the path that the table names.
+`decide_command` is for what has not happened yet: where the table does not allow it, nothing changes but the record
+of the refusal. Both end with `consequences`: what follows for the neighbours, each an event of its own.
+
+Nothing here changes the world; `World.evolve` does, with what comes out of here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from domain import eip, fip, ip, nat_gateway, pod, subnet
+from domain.events import OBSERVED, REFUSED, Changes, Event, Vocabulary, differences
+from domain.kinds import VOCABULARY
+from domain.lifecycle import GONE, SAME
+from domain.operations import DELETION, MADE, RAN, REMOVED, UNCHANGED, UNKNOWN, Fields, Operation, request_of
+from domain.resources import BY_NAME, Key
+from domain.world import Change, Resource, World
+
+MISSED = "missed"  # the answer shows a change whose own write is not in the log
+EARLIER = "earlier-namesake"  # it is about an object of that name that is gone already
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that somebody wants to happen and that may still be refused.
+
+    `event` is the past-tense type that it would be; `fields` are what the object would have set; `time` is
+    microseconds since 1970; `identity` makes the same command given twice one event.
+    """
+
+    event: str
+    key: Key
+    identity: str
+    actor: str
+    time: int
+    uid: str = ""
+    fields: Fields = {}
+
+
+def decide(world: World, operation: Operation) -> list[Event]:
+    """The events that an observed operation is, in order. Total: it refuses by recording, and never raises."""
+    made = _Decision(world, operation)
+    if operation.outcome == RAN:
+        made.ran()
+    elif operation.outcome in (MADE, REMOVED) or (operation.outcome == UNCHANGED and world.get(operation.key) is None):
+        made.happened()
+    elif operation.outcome == UNKNOWN and operation.verb != "delete" and world.get(operation.key) is None:
+        made.begin(made.vocabulary.sighted, {}, outcome=UNKNOWN)
+    else:
+        made.observed(operation.outcome)
+    return [*made.events, *consequences(world, made.events)]
+
+
+def decide_command(world: World, command: Command) -> list[Event]:
+    """The event that a command is, and what follows from it; or one `TransitionRefused` that changes nothing."""
+    vocabulary = VOCABULARY[command.key.kind]
+    resource = world.get(command.key)
+    before = resource.fields if resource else {}
+    fields = {**before, **command.fields}
+    if command.event == vocabulary.deletion_requested:
+        fields[DELETION] = fields.get(DELETION) or str(command.time)
+    reason = why_not(world, command.event, command.key, fields)
+    common: dict[str, Any] = {
+        "key": command.key,
+        "uid": command.uid or (resource.uid if resource else ""),
+        "record": f"command:{command.identity}",
+        "time": command.time,
+        "actor": command.actor,
+        "operation": "command",
+        "tags": tags_of(vocabulary, command.key, before, fields),
+    }
+    if reason is not None:
+        return [Event(type=REFUSED, attempted=command.event, reason=reason, **common)]
+    event = Event(type=command.event, changed=differences(before, fields), **common)
+    return [event, *consequences(world, [event])]
+
+
+def why_not(world: World, event: str, key: Key, fields: Mapping[str, Any]) -> str | None:
+    """The sentence that refuses `event`: the resource, its state, what was tried, why not, and what could come next."""
+    lifecycle = VOCABULARY[key.kind].lifecycle
+    state = world.state(key)
+    row = lifecycle.row(state, event)
+    if row is None:
+        why = f"{event} may not happen in that state"
+    else:
+        change = Change(event, key, world.get(key), fields)
+        why = next((text for guard in row.unless if (text := guard.check(world, change))), "")
+        if not why:
+            return None
+        why = f"{event} may not happen: {why}"
+    possible = ", ".join(other for other in lifecycle.next_events(state) if other != event) or "nothing"
+    return f"{key} is {state}: {why}. What could come next: {possible}"
+
+
+def tags_of(vocabulary: Vocabulary, key: Key, *fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """The resources that an event concerns: its own, and those it names before and after. The boundary of a command."""
+    named = [key, *(other for some in fields for other in vocabulary.refers(key, some))]
+    return tuple(dict.fromkeys(other.tag for other in named))
+
+
+class _Decision:
+    """The events of one operation in the making; `state` runs ahead of the world as they are added."""
+
+    def __init__(self, world: World, operation: Operation) -> None:
+        self.world = world
+        self.operation = operation
+        self.vocabulary = VOCABULARY[operation.key.kind]
+        self.before = world.get(operation.key)
+        self.state = world.state(operation.key)
+        self.events: list[Event] = []
+
+    def happened(self) -> None:
+        """A write that made something, or took something away."""
+        operation, before = self.operation, self.before
+        if before is not None and operation.uid and before.uid and operation.uid != before.uid:
+            if operation.outcome == REMOVED or (operation.revision or 0) < (before.revision or 0):
+                self.observed(EARLIER)
+                return
+            self.add(self.vocabulary.vanished, {}, before.fields)
+            before = None
+        elif before is None and self._is_of_a_departed():
+            self.observed(EARLIER)
+            return
+        after = operation.after
+        created = operation.verb == "create" or operation.code == 201
+        if created and operation.outcome == MADE and after is not None:
+            if before is not None:  # its uid is unknown or the same, and yet it is made: the last one went unseen
+                self.add(self.vocabulary.vanished, {}, before.fields)
+            self.begin(self.vocabulary.begun, after)
+            return
+        if before is None or (before.blurred and after is not None):
+            known = dict(after or {})
+            if operation.verb == "delete" and operation.outcome == MADE:
+                known.pop(DELETION, None)  # it was not terminating before this very request
+            terminating = DELETION in known
+            self.begin(self.vocabulary.sighted_terminating if terminating else self.vocabulary.sighted, known)
+            fields = known
+        else:
+            fields = before.fields
+        if operation.outcome == REMOVED:
+            self.add(self.vocabulary.ended, {}, fields)
+        elif operation.outcome == MADE:
+            self.write(fields, after or {})
+        if not self.events:
+            self.observed(UNCHANGED)
+
+    def write(self, before: Fields, after: Fields) -> None:
+        """Sort what moved into events; what this write's subresource cannot write was moved by a write not in the log."""
+        status_only = self.operation.subresource == "status"
+        own: Changes = {}
+        missed: Changes = {}
+        for path, change in differences(before, after).items():
+            (own if path.startswith("status.") == status_only else missed)[path] = change
+        if missed:
+            self.observed(MISSED, missed)
+        by_event: dict[str, Changes] = {}
+        for path, (old, new) in own.items():
+            for event, matches in self.vocabulary.writes:
+                if matches(path, old, new):
+                    by_event.setdefault(event, {})[path] = (old, new)
+                    break
+        for event, _ in self.vocabulary.writes:
+            if event in by_event:
+                self.add(event, by_event.pop(event), after)
+
+    def ran(self) -> None:
+        """A command started in a pod."""
+        commands = nat_gateway.commands_of(self.operation.command)
+        if not commands:
+            self.observed(RAN)
+            return
+        fields: Fields = self.before.fields if self.before else {}
+        if self.before is None:
+            self.begin(self.vocabulary.sighted, {}, outcome=UNKNOWN)
+        started = (self.before.programmed or {}) if self.before else {}
+        request = request_of(self.operation.order.identity)
+        if all(started.get(command, (0, ""))[1] == request for command in commands):
+            self.observed(RAN)  # a later stage of the request that started them: exec shows two
+            return
+        changed: Changes = {f"command[{n}]": (None, command) for n, command in enumerate(commands)}
+        self.add("GatewayCommandStarted", changed, fields)
+
+    def _is_of_a_departed(self) -> bool:
+        departed = self.world.gone(self.operation.key)
+        return departed is not None and bool(departed.uid) and departed.uid == self.operation.uid
+
+    def begin(self, event: str, fields: Fields, **more: Any) -> None:
+        """The first event of an object: made, or heard of in mid-life."""
+        self.add(event, {path: (None, fields[path]) for path in sorted(fields)}, fields, **more)
+
+    def observed(self, outcome: str, changed: Changes | None = None) -> None:
+        """Nothing happened, or nothing that can be told."""
+        before = self.before.fields if self.before else {}
+        self.events.append(self._event(OBSERVED, changed or {}, before, outcome=outcome))
+
+    def add(self, event: str, changed: Changes, fields: Mapping[str, Any], **more: Any) -> None:
+        """Ask the table; append the event, or the refusal that records it."""
+        row = self.vocabulary.lifecycle.row(self.state, event)
+        reason = ""
+        if row is None:
+            reason = f"{event} may not happen in {self.state}"
+            leads_to = GONE if event in (self.vocabulary.ended, self.vocabulary.vanished) else self.state
+        else:
+            change = Change(event, self.operation.key, self.before, fields)
+            reason = next((text for guard in row.unless if (text := guard.check(self.world, change))), "")
+            leads_to = row.otherwise if reason else row.target
+            if leads_to == SAME:
+                leads_to = self.state
+        if reason:
+            refused = {"attempted": event, "reason": reason, "leads_to": leads_to}
+            self.events.append(self._event(REFUSED, changed, fields, **refused, **more))
+        else:
+            self.events.append(self._event(event, changed, fields, **more))
+        self.state = leads_to
+
+    def _event(self, kind: str, changed: Changes, fields: Mapping[str, Any], **more: Any) -> Event:
+        operation = self.operation
+        old = self.before.fields if self.before else {}
+        plural = BY_NAME[operation.key.kind].plural
+        return Event(
+            type=kind,
+            key=operation.key,
+            uid=operation.uid or (self.before.uid if self.before else ""),
+            record=operation.order.identity,
+            time=operation.time,
+            received=operation.received,
+            actor=operation.actor,
+            agent=operation.agent,
+            operation=f"{operation.verb} {plural}" + (f"/{operation.subresource}" if operation.subresource else ""),
+            revision=operation.revision,
+            read_revision=operation.read_revision,
+            order=operation.order,
+            code=operation.code,
+            changed=changed,
+            tags=tags_of(self.vocabulary, operation.key, old, fields),
+            **({"reason": operation.reason} if operation.reason and "reason" not in more else {}),
+            **more,
+        )
+
+
+# ---- what follows for the neighbours
+
+
+def consequences(world: World, events: Iterable[Event]) -> list[Event]:
+    """What `events` mean for the resources beside them, as events of their own with the first ones as cause."""
+    found: list[Event] = []
+    for event in events:
+        vocabulary = VOCABULARY[event.key.kind]
+        happened = event.happened
+        began = happened in (vocabulary.begun, vocabulary.sighted, vocabulary.sighted_terminating)
+        ended = happened == vocabulary.ended
+        match event.key.kind:
+            case "vpc" if ended:
+                found += _orphaned(world, event)
+            case "vpc" if began:
+                found += _follow(event, "SubnetAdopted", _orphans(world, event.key))
+            case "subnet" if ended:
+                found += _stranded(world, event)
+            case "subnet" if began:
+                found += _follow(event, "IPReclaimed", _off_path_ips(world, event.key))
+            case "subnet" if "spec.vpc" in event.changed:
+                found += _adopted_by_another(world, event)
+            case "ip" if began and event.type == REFUSED:
+                found += _leaked_at_birth(world, event)
+            case "pod" if ended:
+                found += _leaked(world, event)
+                found += _gateway_pod(world, event, "GatewayPodStopped")
+            case "pod" if happened == "PodCreated":
+                found += _gateway_pod(world, event, "GatewayPodStarted")
+                found += _redo(world, event)
+            case "pod" if happened == "GatewayCommandStarted":
+                found += _configured(world, event)
+            case "eip" | "fip" if event.changed and not ended:
+                found += _configured_before(world, event)
+    return found
+
+
+def _follow(event: Event, kind: str, resources: Iterable[Resource], cause: str = "") -> Iterator[Event]:
+    """`kind` for each of `resources`, where its table has it; each rests on the record of its cause."""
+    for resource in resources:
+        vocabulary = VOCABULARY[resource.key.kind]
+        if vocabulary.lifecycle.row(resource.state, kind) is None:
+            continue
+        yield Event(
+            type=kind,
+            key=resource.key,
+            uid=resource.uid,
+            record=event.record,
+            time=event.time,
+            received=event.received,
+            actor=event.actor,
+            agent=event.agent,
+            operation=event.operation,
+            order=event.order,
+            cause=cause or f"{event.happened} {event.key.tag}",
+            tags=tuple(dict.fromkeys((*tags_of(vocabulary, resource.key, resource.fields), event.key.tag))),
+        )
+
+
+def _orphaned(world: World, event: Event) -> Iterator[Event]:
+    subnets = [s for s in world.naming(event.key, "subnet") if subnet.serves_its_vpc(s.fields)]
+    return _follow(event, "SubnetOrphaned", subnets)
+
+
+def _orphans(world: World, vpc: Key) -> list[Resource]:
+    return [s for s in world.naming(vpc, "subnet") if s.state == subnet.ORPHANED]
+
+
+def _adopted_by_another(world: World, event: Event) -> Iterator[Event]:
+    resource = world.get(event.key)
+    name = event.changed["spec.vpc"][1]
+    if resource is None or resource.state != subnet.ORPHANED or not name or world.gone(Key("vpc", "", name)):
+        return iter(())
+    return _follow(event, "SubnetAdopted", [resource])
+
+
+def _stranded(world: World, event: Event) -> Iterator[Event]:
+    for address in list(world.naming(event.key, "ip")):
+        yield from _follow(event, "IPLeaked" if _pod_is_gone(world, address.key, address.fields) else "IPStranded", [address])
+
+
+def _off_path_ips(world: World, key: Key) -> list[Resource]:
+    return [address for address in world.naming(key, "ip") if address.state in ip.OFF]
+
+
+def _leaked(world: World, event: Event) -> Iterator[Event]:
+    return _follow(event, "IPLeaked", [a for a in world.naming(event.key, "ip") if a.state == ip.STRANDED])
+
+
+def _leaked_at_birth(world: World, event: Event) -> Iterator[Event]:
+    """An address made for a subnet and a pod that are both gone already."""
+    fields = {path: after for path, (_, after) in event.changed.items()}
+    if event.leads_to != ip.STRANDED or not _pod_is_gone(world, event.key, fields):
+        return
+    newborn = Resource(event.key, event.uid, 0, event.time, seen_from_birth=True)
+    newborn.state, newborn.fields = ip.STRANDED, fields
+    yield from _follow(event, "IPLeaked", [newborn])
+
+
+def _pod_is_gone(world: World, key: Key, fields: Mapping[str, Any]) -> bool:
+    holder = ip.pod_of(key, fields)
+    departed = world.gone(holder) if holder is not None else None
+    return departed is not None and departed.seen and not ip.survives_its_pod(fields)
+
+
+def _gateway_pod(world: World, event: Event, kind: str) -> Iterator[Event]:
+    gateway = world.get(Key("nat-gateway", "", _gateway_named_by(world, event)))
+    return _follow(event, kind, [gateway] if gateway is not None else [])
+
+
+def _gateway_named_by(world: World, event: Event) -> str:
+    """The gateway whose pod an event is about, by the labels it had before or has now."""
+    resource = world.get(event.key)
+    fields = dict(resource.fields) if resource is not None and resource.uid == event.uid else {}
+    fields.update({path: after for path, (_, after) in event.changed.items() if after is not None})
+    return pod.gateway_of(fields)
+
+
+def _redo(world: World, event: Event) -> Iterator[Event]:
+    """A new gateway pod starts empty: what was configured in the one before has to be done again."""
+    gateway = _gateway_named_by(world, event)
+    if not gateway:
+        return
+    for address in list(world.naming(Key("nat-gateway", "", gateway), "eip")):
+        yield from _follow(event, "EIPGatewayPodReplaced", [address])
+        yield from _follow(event, "FIPGatewayPodReplaced", world.naming(address.key, "fip"))
+
+
+def _configured(world: World, event: Event) -> Iterator[Event]:
+    """A command in the gateway's pod of today makes EIPs and FIPs ready, or takes them off."""
+    gateway = _gateway_named_by(world, event)
+    today = nat_gateway.pod_of_today(world, gateway) if gateway else None
+    if today is None or today.key != event.key:
+        return
+    eips = list(world.naming(Key("nat-gateway", "", gateway), "eip"))
+    for _, command in event.changed.values():
+        meaning = nat_gateway.meaning_of(command)
+        if meaning is None:
+            continue
+        kind, verb, rule = meaning
+        happened = f"{kind.upper()}{'Configured' if verb == nat_gateway.ADDED else 'Deconfigured'}"
+        candidates = eips if kind == "eip" else [f for e in eips for f in world.naming(e.key, "fip")]
+        matching = [c for c in candidates if nat_gateway.rule_of(world, c) == rule]
+        yield from _follow(event, happened, matching, cause=f"GatewayCommandStarted {event.key.tag}")
+
+
+def _configured_before(world: World, event: Event) -> Iterator[Event]:
+    """eip-add may run before the EIP's address is in its spec: then the write that names the address makes it ready."""
+    resource = world.get(event.key)
+    began = resource is None or resource.uid != event.uid
+    after = Resource(event.key, event.uid, 0, event.time, seen_from_birth=began)
+    after.fields = {} if resource is None or began else dict(resource.fields)
+    for path, (_, value) in event.changed.items():
+        after.fields[path] = value
+    after.state = VOCABULARY[event.key.kind].lifecycle.leads_to(world.state(event.key), event.happened)
+    configured = eip.READY if event.key.kind == "eip" else fip.READY
+    if after.state == configured or after.terminating:
+        return
+    rule = nat_gateway.rule_of(world, after)
+    today = nat_gateway.pod_of_today(world, nat_gateway.gateway_of(world, after))
+    if today is None or not rule or not nat_gateway.configured_in(today, event.key.kind, rule):
+        return
+    yield from _follow(event, f"{event.key.kind.upper()}Configured", [after], f"GatewayCommandStarted {today.key.tag}")

@@ -1,0 +1,110 @@
+"""What is appended to the log: one envelope for all, and a vocabulary of past-tense types for each kind.
+
+The envelope says which resource, who, when, at which revision, in which place of the order and on what record it
+rests; `changed` says what moved. The types of a kind stand in its own module as a `Vocabulary`, beside the table
+that says when they may happen. `decide` makes events, `world` folds them.
+
+Type names are words of the log, for ever: they are never import paths, and a golden file guards their encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from domain.lifecycle import Lifecycle
+from domain.operations import Fields, OrderKey
+from domain.resources import Key
+
+SCHEMA_VERSION = 1
+"""Of the envelope. A reader refuses a newer one, and upcasts an older one."""
+
+REFUSED = "TransitionRefused"
+OBSERVED = "AttemptObserved"  # a read, a no-op, a refused or dry-run request, or one without bodies
+GENERATION = "GenerationStarted"  # a record came that sorts before what was decided: from here again
+
+Changes = dict[str, tuple[Any, Any]]
+"""Field path to (before, after); `None` stands for absent."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened, as the ledger keeps it.
+
+    `received` and `time` are when the request came and was answered, in microseconds since 1970; `revision` the API server's, where this write made one; `read_revision` the one
+    its writer had read, where the record says so; `record` identifies the evidence; `cause` names the event that this
+    one follows from ("VPCRemoved vpc:shop"), where it is not a record's own.
+
+    A refusal says what was `attempted`, the `reason`, and the state it `leads_to`; an observation says its `outcome`.
+    """
+
+    type: str
+    key: Key
+    record: str
+    time: int
+    received: int = 0
+    uid: str = ""
+    actor: str = ""
+    agent: str = ""
+    operation: str = ""
+    revision: int | None = None
+    read_revision: int | None = None
+    order: OrderKey | None = None
+    cause: str = ""
+    changed: Changes = {}
+    attempted: str = ""
+    reason: str = ""
+    leads_to: str = ""
+    outcome: str = ""
+    code: int = 0
+    tags: tuple[str, ...] = ()
+    schema: int = SCHEMA_VERSION
+
+    @property
+    def happened(self) -> str:
+        """The type of what happened, allowed or not: of a refused fact, what was attempted."""
+        return self.attempted if self.type == REFUSED and self.leads_to else self.type
+
+
+class Write(NamedTuple):
+    """Which event a change of a field makes: the first whose `matches(path, before, after)` says so."""
+
+    event: str
+    matches: Callable[[str, Any, Any], bool]
+
+
+class Vocabulary(NamedTuple):
+    """The types of one kind by what they do, and how its fields name other resources.
+
+    `writes` sorts a write's changed fields into events. `refers(key, fields)` gives the resources that an object
+    names; `reference_paths` are the prefixes of the fields it looks at, so that it runs only when one of them moved.
+    """
+
+    lifecycle: Lifecycle
+    begun: str
+    sighted: str
+    sighted_terminating: str
+    deletion_requested: str
+    ended: str
+    vanished: str
+    writes: tuple[Write, ...]
+    refers: Callable[[Key, Mapping[str, Any]], Iterable[Key]]
+    reference_paths: tuple[str, ...]
+
+
+def starts(*prefixes: str) -> Callable[[str, Any, Any], bool]:
+    """Matches a path that starts with one of `prefixes`."""
+    return lambda path, before, after: path.startswith(prefixes)
+
+
+def appears(path_wanted: str) -> Callable[[str, Any, Any], bool]:
+    """Matches `path_wanted` when it comes to be there."""
+    return lambda path, before, after: path == path_wanted and not before and bool(after)
+
+
+def differences(before: Fields, after: Fields) -> Changes:
+    """What moved between two states of one object, in the order of the paths."""
+    paths = [path for path in after if before.get(path) != after[path]]
+    paths += [path for path in before if path not in after]
+    return {path: (before.get(path), after.get(path)) for path in sorted(paths)}

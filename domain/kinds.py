@@ -1,0 +1,20 @@
+"""The vocabularies and tables of all kinds, by kind: where `decide` and `world` look up what a name means."""
+
+from __future__ import annotations
+
+from domain import eip, fip, ip, namespace, nat_gateway, pod, subnet, vpc
+from domain.events import Vocabulary
+from domain.lifecycle import Lifecycle
+
+VOCABULARY: dict[str, Vocabulary] = {
+    "vpc": vpc.VOCABULARY,
+    "subnet": subnet.VOCABULARY,
+    "pod": pod.VOCABULARY,
+    "ip": ip.VOCABULARY,
+    "eip": eip.VOCABULARY,
+    "fip": fip.VOCABULARY,
+    "nat-gateway": nat_gateway.VOCABULARY,
+    "namespace": namespace.VOCABULARY,
+}
+
+LIFECYCLES: dict[str, Lifecycle] = {kind: vocabulary.lifecycle for kind, vocabulary in VOCABULARY.items()}

@@ -1,0 +1,227 @@
+"""What all events so far add up to: the facts of every live resource, what its claims were last reported to be,
+and who names whom.
+
+`World.evolve` is the fold. It never refuses: what may happen was asked in `decide`, and an old log stays readable
+when a table is tightened. Beside the resources it keeps just what a later decision needs of those that are gone, in
+bounded number. The read models of `projections/` and the rules of `projections/findings/` look at it after each event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from domain import lifecycle
+from domain.events import OBSERVED, REFUSED, Event, Vocabulary
+from domain.kinds import VOCABULARY
+from domain.operations import DELETION, FINALIZERS, UNKNOWN, Fields, request_of
+from domain.resources import Key
+
+DEPARTED_KEPT = 10_000
+"""How many names of gone resources of each kind are remembered: enough for what comes just after a removal."""
+
+
+class Resource:
+    """One live object. `at` numbers are places in the order of events (`Event` number, from 1).
+
+    `fields` holds facts and reported claims alike: which is which, `projections/` says. `blurred` means that a write
+    went by whose effect cannot be read (no bodies), so that what `fields` says may be old.
+    """
+
+    __slots__ = (
+        "blurred",
+        "born_at",
+        "born_time",
+        "deletion_at",
+        "deletion_time",
+        "fields",
+        "key",
+        "last_at",
+        "programmed",
+        "refers",
+        "revision",
+        "seen_from_birth",
+        "state",
+        "uid",
+    )
+
+    def __init__(self, key: Key, uid: str, at: int, time: int, *, seen_from_birth: bool) -> None:
+        self.key = key
+        self.uid = uid
+        self.state = lifecycle.ABSENT
+        self.fields: Fields = {}
+        self.refers: tuple[Key, ...] = ()
+        self.revision: int | None = None
+        self.born_at = at
+        self.born_time = time
+        self.seen_from_birth = seen_from_birth
+        self.deletion_at = 0
+        self.deletion_time = 0
+        self.last_at = at
+        self.blurred = False
+        # Of a gateway pod: the commands that were started in it, each with when and by which request.
+        self.programmed: dict[str, tuple[int, str]] | None = None
+
+    @property
+    def terminating(self) -> bool:
+        """Whether its deletion was asked for."""
+        return DELETION in self.fields
+
+    @property
+    def finalizers(self) -> list[str]:
+        """The names of who must let go before it can go."""
+        return list(self.fields.get(FINALIZERS) or ())
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """The value of a field, `default` where it is absent."""
+        return self.fields.get(path, default)
+
+
+class Departed(NamedTuple):
+    """A resource that is gone: which one, when, by which event, and in which state its name was left."""
+
+    uid: str
+    state: str
+    at: int
+    time: int
+    seen: bool  # False: it must have gone, but nothing in the log says how
+    deletion_at: int
+    by: str
+
+
+class Change(NamedTuple):
+    """What a guard is asked about: an event that is about to happen to a resource with these fields after it."""
+
+    event: str
+    key: Key
+    before: Resource | None
+    fields: Mapping[str, Any]
+
+
+class World:
+    """The fold of all events. `evolve` takes them in order; everything else reads."""
+
+    def __init__(self) -> None:
+        self.live: dict[Key, Resource] = {}
+        self.departed: dict[str, dict[Key, Departed]] = {kind: {} for kind in VOCABULARY}
+        self._referrers: dict[Key, dict[Key, None]] = {}
+
+    # ---- reading
+
+    def get(self, key: Key) -> Resource | None:
+        """The live resource of that name, if there is one."""
+        return self.live.get(key)
+
+    def gone(self, key: Key) -> Departed | None:
+        """How the last one of that name went, if it is not there and was seen to be."""
+        return None if key in self.live else self.departed[key.kind].get(key)
+
+    def naming(self, key: Key, kind: str) -> Iterator[Resource]:
+        """The live resources of `kind` that name `key`, in the order in which they came to."""
+        for referrer in self._referrers.get(key, ()):
+            if referrer.kind == kind and (resource := self.live.get(referrer)) is not None:
+                yield resource
+
+    def state(self, key: Key) -> str:
+        """The lifecycle state of a name: of the live resource, else the one its last bearer left, else ABSENT."""
+        if (resource := self.live.get(key)) is not None:
+            return resource.state
+        departed = self.departed[key.kind].get(key)
+        return departed.state if departed else lifecycle.ABSENT
+
+    # ---- folding
+
+    def evolve(self, event: Event, at: int) -> None:
+        """Fold one event in. `at` is its place in the order, from 1 and rising."""
+        vocabulary = VOCABULARY.get(event.key.kind)
+        if vocabulary is None:
+            return
+        if event.type == OBSERVED:
+            self._observe(event, at)
+        elif event.type != REFUSED or event.leads_to:
+            self._happen(event, at, vocabulary)
+
+    def _observe(self, event: Event, at: int) -> None:
+        resource = self.live.get(event.key)
+        if resource is None:
+            return
+        if event.changed:
+            self._write(resource, event, at, VOCABULARY[event.key.kind])
+        if event.outcome == UNKNOWN:
+            resource.blurred = True
+
+    def _happen(self, event: Event, at: int, vocabulary: Vocabulary) -> None:
+        happened = event.happened
+        key = event.key
+        state = self.state(key)
+        resource = self.live.get(key)
+        target = event.leads_to or vocabulary.lifecycle.leads_to(state, happened)
+        if happened in (vocabulary.ended, vocabulary.vanished):
+            self._depart(event, at, target, resource, seen=happened == vocabulary.ended)
+            return
+        if happened in (vocabulary.begun, vocabulary.sighted, vocabulary.sighted_terminating) or resource is None:
+            if resource is not None:
+                self._unlink(resource)
+            resource = Resource(key, event.uid, at, event.time, seen_from_birth=happened == vocabulary.begun)
+            self.live[key] = resource
+            self.departed[key.kind].pop(key, None)
+        resource.state = target
+        resource.last_at = at
+        if event.uid and not resource.uid:
+            resource.uid = event.uid
+        if event.revision is not None:
+            resource.revision = event.revision
+        if event.changed:
+            self._write(resource, event, at, vocabulary)
+        if event.outcome == UNKNOWN:
+            resource.blurred = True
+
+    def _write(self, resource: Resource, event: Event, at: int, vocabulary: Vocabulary) -> None:
+        fields = resource.fields
+        moved_references = False
+        for path, (_, after) in event.changed.items():
+            if path.startswith("command"):
+                if resource.programmed is None:
+                    resource.programmed = {}
+                resource.programmed[after] = (at, request_of(event.record))
+                continue
+            if after is None:
+                fields.pop(path, None)
+            else:
+                fields[path] = after
+            if path == DELETION and after is not None and not resource.deletion_at:
+                resource.deletion_at = at
+                resource.deletion_time = event.time
+            moved_references = moved_references or path.startswith(vocabulary.reference_paths)
+        if moved_references:
+            self._unlink(resource)
+            resource.refers = tuple(dict.fromkeys(vocabulary.refers(resource.key, fields)))
+            for named in resource.refers:
+                self._referrers.setdefault(named, {})[resource.key] = None
+
+    def _depart(self, event: Event, at: int, target: str, resource: Resource | None, *, seen: bool) -> None:
+        key = event.key
+        if resource is not None:
+            self._unlink(resource)
+            del self.live[key]
+        departed = self.departed[key.kind]
+        departed.pop(key, None)
+        departed[key] = Departed(
+            uid=resource.uid if resource else event.uid,
+            state=target,
+            at=at,
+            time=event.time,
+            seen=seen,
+            deletion_at=resource.deletion_at if resource else 0,
+            by=event.actor,
+        )
+        if len(departed) > DEPARTED_KEPT:
+            del departed[next(iter(departed))]
+
+    def _unlink(self, resource: Resource) -> None:
+        for named in resource.refers:
+            if (referrers := self._referrers.get(named)) is not None:
+                referrers.pop(resource.key, None)
+                if not referrers:
+                    del self._referrers[named]
+        resource.refers = ()

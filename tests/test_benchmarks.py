@@ -1,0 +1,187 @@
+"""The generated logs are what the benchmarks say they are: repeatable, bounded, of the stated mix, and clean.
+
+Cleanliness is judged here by a reader of its own, a few dozen lines that know nothing of the generator or of
+netledger's rules: what it counts from creations and removals must be what the controller's claims say.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from benchmarks.generate import generate
+
+OURS = {
+    "vpcs", "subnets", "pods", "ips", "namespaces", "iptables-eips", "iptables-fip-rules", "vpc-nat-gateways",
+}  # fmt: skip
+Event = dict[str, Any]
+WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+
+
+@pytest.fixture(scope="module")
+def relevant(tmp_path_factory):
+    path = tmp_path_factory.mktemp("log") / "relevant.jsonl"
+    generate(path, lines=12_000, mix="relevant", seed=7)
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def is_operation(event: Event) -> bool:
+    return (event.get("objectRef") or {}).get("resource") in OURS and event["verb"] in WRITES
+
+
+def in_time_order(events: Iterable[Event]) -> list[Event]:
+    """Requests in a generated log never overlap, so the end of each is its place in the true order."""
+    completed = [event for event in events if event["stage"] == "ResponseComplete" and is_operation(event)]
+    return sorted(completed, key=lambda event: event["stageTimestamp"])
+
+
+def removes(event: Event) -> bool:
+    """The object is gone: a Status answered the delete, or the last finalizer or the grace period went."""
+    answer = event["responseObject"]
+    if answer["kind"] == "Status":
+        return bool(event["verb"] == "delete")
+    metadata = answer["metadata"]
+    held = metadata.get("finalizers") or (answer.get("spec") or {}).get("finalizers")
+    return bool(
+        "deletionTimestamp" in metadata and not held and metadata.get("deletionGracePeriodSeconds", 0) == 0
+    )
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
+    logs = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        generate(tmp_path / name, lines=3_000, mix="recorded", seed=seed)
+        logs.append((tmp_path / name).read_bytes())
+    assert logs[0] == logs[1] != logs[2]
+
+
+@pytest.mark.parametrize("lines", [1, 2, 999])
+@pytest.mark.parametrize("mix", ["recorded", "relevant"])
+def test_a_log_has_as_many_whole_lines_as_were_asked_for(tmp_path, mix, lines):
+    written = generate(tmp_path / "log", lines=lines, mix=mix, seed=1)
+    content = (tmp_path / "log").read_bytes()
+    assert content.endswith(b"}\n")
+    assert (content.count(b"\n"), len(content)) == (lines, written.bytes) and written.lines == lines
+
+
+def test_six_lines_in_a_hundred_of_the_recorded_mix_are_completed_operations(tmp_path):
+    generate(tmp_path / "log", lines=10_000, mix="recorded", seed=1)
+    events = [json.loads(line) for line in (tmp_path / "log").read_bytes().splitlines()]
+    completed = sum(is_operation(event) and event["stage"] == "ResponseComplete" for event in events)
+    assert 0.055 < completed / len(events) < 0.065
+    assert {event["stage"] for event in events} == {"RequestReceived", "ResponseStarted", "ResponseComplete"}
+
+
+def test_every_line_of_the_relevant_mix_is_an_operation(relevant):
+    assert all(map(is_operation, relevant))
+    assert {event["objectRef"]["resource"] for event in relevant} == OURS
+
+
+def test_every_new_revision_is_higher_than_all_before_it_and_an_old_one_is_the_objects_own(relevant):
+    highest = 0
+    last: dict[str, int] = {}
+    for event in in_time_order(relevant):
+        metadata = event["responseObject"]["metadata"] if "responseObject" in event else {}
+        if "uid" not in metadata:
+            continue
+        revision = int(metadata["resourceVersion"])
+        if last.get(metadata["uid"]) != revision:
+            assert revision > highest, event
+            highest = last[metadata["uid"]] = revision
+
+
+def test_claims_say_what_creations_and_removals_add_up_to(relevant):
+    alive: dict[tuple[str, str | None, str], Event] = {}
+    checked: Counter[str] = Counter()
+    most = 0
+    for event in in_time_order(relevant):
+        reference, answer = event["objectRef"], event.get("responseObject")
+        if answer is None or event["responseStatus"]["code"] >= 400 or "name" not in reference:
+            continue
+        key = (reference["resource"], reference.get("namespace"), reference["name"])
+        if key[0] == "namespaces":
+            key = ("namespaces", None, key[2])
+        if reference.get("subresource") == "binding":
+            continue
+        if event["verb"] == "create":
+            assert key not in alive, "made while an object of that name was alive"
+        else:
+            assert key in alive, "written though there is no such object"
+        if removes(event):
+            del alive[key]
+            if key[0] in ("subnets", "vpcs", "iptables-eips"):
+                field = {"subnets": "subnet", "vpcs": "vpc", "iptables-eips": "eip"}[key[0]]
+                names = [other for other in alive.values() if (other.get("spec") or {}).get(field) == key[2]]
+                assert not names, f"{key} went while it was named"
+            checked["removed " + key[0]] += 1
+            continue
+        alive[key] = answer
+        most = max(most, len(alive))
+        if reference.get("subresource") != "status":
+            continue
+        status = answer["status"]
+        if key[0] == "vpcs":
+            subnets = [
+                name
+                for (kind, _, name), other in alive.items()
+                if kind == "subnets" and other["spec"].get("vpc") == key[2]
+            ]
+            assert sorted(status.get("subnets") or []) == sorted(subnets)
+            checked["vpc status"] += 1
+        if key[0] == "subnets":
+            used = [
+                other["spec"]["v4IpAddress"]
+                for (kind, _, _), other in alive.items()
+                if kind == "ips" and other["spec"]["subnet"] == key[2]
+            ]
+            assert status["v4usingIPs"] == len(used) == len(set(used))
+            assert set(status["v4usingIPrange"].split(",")) == set(used or [""])
+            checked["subnet status"] += 1
+    assert most < 1_000
+    for claim in ("vpc status", "subnet status", "removed pods", "removed ips", "removed subnets", "removed vpcs",
+                  "removed namespaces", "removed iptables-eips", "removed iptables-fip-rules",
+                  "removed vpc-nat-gateways"):  # fmt: skip
+        assert checked[claim], f"the log never came to {claim}"
+
+
+def test_an_address_is_ready_only_when_the_gateway_pod_of_today_was_told_of_it(relevant):
+    told: dict[str, set[str]] = {}
+    judged = 0
+    for event in in_time_order(relevant):
+        reference = event["objectRef"]
+        if reference.get("namespace") == "kube-system" and event["verb"] == "create":
+            if "subresource" not in reference:
+                told[reference["name"]] = set()  # a new pod knows no address
+            elif reference["subresource"] == "exec":
+                told[reference["name"]].add(event["requestURI"])
+        if reference["resource"] in ("iptables-eips", "iptables-fip-rules"):
+            answer = event["responseObject"]
+            status = answer.get("status") or {}
+            if event["verb"] == "patch" and status.get("ready"):
+                eip = reference["resource"] == "iptables-eips"
+                gateway = answer["spec"]["natGwDp"] if eip else status["natGwDp"]
+                command = (
+                    f"eip-add+{status['ip']}%2F24"
+                    if eip
+                    else f"floating-ip-add+{status['v4ip']}%2C{status['internalIp']}&"
+                )
+                assert any(command in uri for uri in told[f"vpc-nat-gw-{gateway}-0"]), event
+                judged += 1
+    assert judged > 50
+
+
+def test_a_namespace_is_annotated_within_a_tenth_of_a_second_of_its_creation(relevant):
+    created: Event | None = None
+    for event in in_time_order(relevant):
+        if event["objectRef"]["resource"] != "namespaces" or event["verb"] not in ("create", "patch"):
+            continue
+        if event["verb"] == "create":
+            assert created is None
+            created = event
+        else:
+            assert created is not None
+            assert created["objectRef"]["name"] == event["objectRef"]["name"]
+            assert float(event["stageTimestamp"][17:-1]) - float(created["stageTimestamp"][17:-1]) < 0.1
+            created = None
