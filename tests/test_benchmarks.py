@@ -140,9 +140,8 @@ def test_claims_say_what_creations_and_removals_add_up_to(relevant):
             assert set(status["v4usingIPrange"].split(",")) == set(used or [""])
             checked["subnet status"] += 1
     assert most < 1_000
-    for claim in ("vpc status", "subnet status", "removed pods", "removed ips", "removed subnets", "removed vpcs",
-                  "removed namespaces", "removed iptables-eips", "removed iptables-fip-rules",
-                  "removed vpc-nat-gateways"):  # fmt: skip
+    removed = {f"removed {plural}" for plural in OURS}
+    for claim in {"vpc status", "subnet status"} | removed:
         assert checked[claim], f"the log never came to {claim}"
 
 
