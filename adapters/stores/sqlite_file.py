@@ -295,7 +295,9 @@ class SQLiteFile:
         if not exists and self.mode == "read":
             raise LedgerMissing(f"there is no ledger at {self.path}; nothing to read")
         if not exists and not self.path.parent.is_dir():
-            raise LedgerMissing(f"cannot make the ledger {self.path}: there is no directory {self.path.parent}")
+            raise LedgerMissing(
+                f"cannot make the ledger {self.path}: there is no directory {self.path.parent}"
+            )
         if exists and not os.access(self.path, os.R_OK, effective_ids=True):
             raise StoreError(f"cannot read the ledger {self.path}: permission denied")
         if exists and self.mode == "write" and not os.access(self.path, os.W_OK, effective_ids=True):
@@ -365,7 +367,7 @@ class SQLiteFile:
             return True
         if application != APPLICATION_ID:
             raise NotALedger(
-                f"{self.path} is not a netledger ledger but another program's SQLite file; it was left as it is"
+                f"{self.path} is not a netledger ledger but another program's database; it was left as it is"
             )
         if version != SCHEMA_VERSION:
             raise NewerLedger(
@@ -382,7 +384,9 @@ class SQLiteFile:
             case sqlite3.SQLITE_FULL:
                 return StoreFull(f"{told}; nothing of this write was kept; make room, then try again")
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_CONSTRAINT:
-                return LedgerDamaged(f"{told}; verify it to learn where; restore a copy, or replay the sources")
+                return LedgerDamaged(
+                    f"{told}; verify it to learn where; restore a copy, or replay the sources"
+                )
             case sqlite3.SQLITE_NOTADB:
                 return NotALedger(f"{self.path} is not a netledger ledger ({error}); it was left as it is")
             case sqlite3.SQLITE_READONLY:

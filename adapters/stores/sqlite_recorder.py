@@ -10,11 +10,11 @@ not what was appended. What came in is kept by `sqlite_journal.py`.
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain as concatenated
 from sqlite3 import Connection
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from eventsourcing.dcb.api import (
@@ -47,6 +47,12 @@ _decode_tags = msgspec.msgpack.Decoder(list[str]).decode
 # One way to find events: a statement that selects positions in ascending order, and its own parameters.
 # ?1 is the position after which, ?2 the one up to which, ?3 how many at most.
 _Search = tuple[str, list[int]]
+_RANGE: Final = "position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3"
+_EVERYTHING: Final[_Search] = (f"SELECT position FROM event WHERE {_RANGE}", [])
+_BY_TYPE: Final = f"SELECT position FROM event WHERE type = ?4 AND {_RANGE}"
+_EVENT_COLUMNS: Final = "SELECT position, type, tags, data FROM event"
+
+_Select = Callable[[str, Sequence[Any]], list[Row]]
 
 
 def chained(previous: bytes, type_frame: bytes, tags_frame: bytes, data: bytes) -> bytes:
@@ -66,7 +72,9 @@ class SQLiteRecorder(DCBRecorder):
 
     def __init__(self, file: SQLiteFile) -> None:
         self._file = file
+        # Least recently used first. Its lock is never held while anything is written.
         self._name_ids: OrderedDict[str, int] = OrderedDict()
+        self._name_ids_lock = threading.Lock()
         self._type_names: dict[int, str] = {}
 
     def head(self) -> int:
@@ -149,34 +157,31 @@ class SQLiteRecorder(DCBRecorder):
             yield Problem("ledger", None, str(error))
 
     def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
-        """At most `limit` events that match, of the positions `after` < position <= `upto`."""
-        searches = self._searches(query, self._known_ids(query))
-        if searches is None:
-            rows = self._file.query(
-                "SELECT position, type, tags, data FROM event"
-                " WHERE position > ? AND position <= ? ORDER BY position LIMIT ?",
-                (after, upto, limit),
+        """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
+        searches = _searches(query, _select_ids(self._file.query, _names(query)))
+        if searches == [_EVERYTHING]:
+            where, parameters = (
+                "position > ? AND position <= ? ORDER BY position LIMIT ?",
+                [after, upto, limit],
             )
-            return self._sequenced(rows)
-        positions: set[int] = set()
-        for sql, parameters in searches:
-            positions.update(row[0] for row in self._file.query(sql, (after, upto, limit, *parameters)))
-        found = sorted(positions)[:limit]
-        rows = self._file.query(
-            f"SELECT position, type, tags, data FROM event WHERE position IN ({_marks(found)}) ORDER BY position",
-            found,
-        )
-        return self._sequenced(rows)
+        else:
+            positions: set[int] = set()
+            for sql, own in searches:
+                positions.update(row[0] for row in self._file.query(sql, (after, upto, limit, *own)))
+            parameters = sorted(positions)[:limit]
+            where = f"position IN ({_marks(parameters)}) ORDER BY position"
+        return self._sequenced(self._file.query(f"{_EVENT_COLUMNS} WHERE {where}", parameters))
 
     def _events(
         self, query: DCBQuery | None, after: int, upto: int, limit: int | None
     ) -> Iterator[DCBSequencedEvent]:
-        size = SEARCH_PAGE_EVENTS if query is not None and query.items else PAGE_EVENTS
+        largest = SEARCH_PAGE_EVENTS if query is not None and query.items else PAGE_EVENTS
         wanted = upto if limit is None else limit
         while wanted > 0:
-            page = self.page(query, after, upto, min(size, wanted))
+            size = min(largest, wanted)
+            page = self.page(query, after, upto, size)
             yield from page
-            if len(page) < min(size, wanted):
+            if len(page) < size:
                 return
             wanted -= len(page)
             after = page[-1].position
@@ -186,7 +191,7 @@ class SQLiteRecorder(DCBRecorder):
         for type_id in {row[1] for row in rows} - names.keys():
             found = self._file.query("SELECT name FROM name WHERE id = ?", (type_id,))
             if not found:
-                raise LedgerDamaged(f"the ledger {self._file.path} names an event type {type_id} it does not hold")
+                raise LedgerDamaged(f"the ledger {self._file.path} has no name for event type {type_id}")
             names[type_id] = found[0][0]
         try:
             return [
@@ -194,67 +199,260 @@ class SQLiteRecorder(DCBRecorder):
                 for position, type_id, tags, data in rows
             ]
         except msgspec.DecodeError as error:
-            raise LedgerDamaged(f"the ledger {self._file.path} holds tags that cannot be read: {error}") from error
-
-    def _known_ids(self, query: DCBQuery | None) -> dict[str, int]:
-        items = query.items if query is not None else []
-        names = {name for item in items for name in (*item.types, *item.tags)}
-        return _select_ids(self._file.query, names)
-
-    def _searches(self, query: DCBQuery | None, ids: Mapping[str, int]) -> list[_Search] | None:
-        """The statements that together find what matches; None if everything does."""
-        if query is None or not query.items:
-            return None
-        searches: list[_Search] = []
-        for item in query.items:
-            if not item.types and not item.tags:
-                return None
-            # A name that no event ever had matches nothing.
-            types = [ids[name] for name in dict.fromkeys(item.types) if name in ids]
-            tags = [ids[name] for name in dict.fromkeys(item.tags) if name in ids]
-            if (item.types and not types) or len(tags) < len(set(item.tags)):
-                continue
-            if tags:
-                searches.append(_search_by_tags(tags, types))
-            else:
-                searches.extend((_SEARCH_BY_TYPE, [type_id]) for type_id in types)
-        return searches
+            raise LedgerDamaged(
+                f"the ledger {self._file.path} has tags that cannot be read: {error}"
+            ) from error
 
     def _refuse_if_matched(self, connection: Connection, condition: DCBAppendCondition) -> None:
         query = condition.fail_if_events_match
         after = condition.after or 0
-        names = {name for item in query.items for name in (*item.types, *item.tags)}
-        ids = {name: self._name_ids[name] for name in names if name in self._name_ids}
-        select = lambda sql, parameters: connection.execute(sql, parameters).fetchall()  # noqa: E731
-        ids |= _select_ids(select, names - ids.keys())
-        for sql, parameters in self._searches(query, ids) or (
-            [(_SEARCH_ALL, [])] if self._searches(query, ids) is None else []
-        ):
-            row = connection.execute(sql, (after, LAST_POSITION, 1, *parameters)).fetchone()
+        for sql, own in _searches(query, self._known_ids(connection, _names(query))):
+            row = connection.execute(sql, (after, LAST_POSITION, 1, *own)).fetchone()
             if row is not None:
                 raise IntegrityError(
                     f"append refused: the event at position {row[0]} came after position {after}"
                     f" and matches the condition {query}"
                 )
 
-    def _intern(self, connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    def _known_ids(self, connection: Connection, names: Collection[str]) -> dict[str, int]:
+        ids = {name: id for name in names if (id := self._name_ids.get(name)) is not None}
+        unknown = [name for name in names if name not in ids]
+        return ids | _select_ids(lambda sql, own: connection.execute(sql, own).fetchall(), unknown)
+
+    def _intern(self, connection: Connection, names: Collection[str]) -> dict[str, int]:
         """The ids of all these names; new ones are written, but not yet remembered."""
-        ids: dict[str, int] = {}
-        unknown = []
-        for name in names:
-            known = self._name_ids.get(name)
-            if known is None:
-                unknown.append(name)
-            else:
-                ids[name] = known
-        if unknown:
-            select = lambda sql, parameters: connection.execute(sql, parameters).fetchall()  # noqa: E731
-            ids |= _select_ids(select, unknown)
+        ids = self._known_ids(connection, names)
+        if len(ids) < len(names):
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM name").fetchone()
-            new = {name: last + 1 + i for i, name in enumerate(name for name in unknown if name not in ids)}
+            new = {name: last + i for i, name in enumerate((name for name in names if name not in ids), 1)}
             connection.executemany("INSERT INTO name VALUES (?, ?)", [(id, name) for name, id in new.items()])
             ids |= new
         return ids
 
     def _remember(self, ids: Mapping[str, int]) -> None:
-        self._name_ids.update(ids)
+        with self._name_ids_lock:
+            for name, id in ids.items():
+                self._name_ids[name] = id
+                self._name_ids.move_to_end(name)
+            while len(self._name_ids) > CACHED_NAMES:
+                self._name_ids.popitem(last=False)
+
+    def _verify_events(self) -> Iterator[Problem]:
+        sealed_upto = self.head()
+        last = 0
+        chain: bytes | None = GENESIS  # None after a problem, until a seal says it again
+        sealed = True
+        indexed = 0
+        sound = True
+        while True:
+            rows = self._file.query(
+                "SELECT event.position, event.type, name.name, event.tags, event.data, event.link, seal.chain"
+                " FROM event LEFT JOIN name ON name.id = event.type"
+                " LEFT JOIN seal ON seal.position = event.position"
+                " WHERE event.position > ? ORDER BY event.position LIMIT ?",
+                (last, PAGE_EVENTS),
+            )
+            fitting: list[tuple[int, int, list[str]]] = []
+            for position, type_id, type_name, tags, data, link, seal in rows:
+                reason = None
+                if position != last + 1:
+                    missing = f"{last + 1}" if position == last + 2 else f"{last + 1} to {position - 1}"
+                    yield Problem("ledger", last + 1, f"missing: {missing} dropped before {position}")
+                    sound, chain = False, None
+                elif chain is not None:
+                    chain, reason = _next_chain(chain, type_name, tags, data, link)
+                    if reason is None and seal is not None and seal != chain:
+                        reason = "the seal of its append does not fit it and all before it"
+                    if reason is not None:
+                        yield Problem("ledger", position, reason)
+                        sound = False
+                    else:
+                        fitting.append((position, type_id, list(dict.fromkeys(_decode_tags(tags)))))
+                if chain is None and seal is not None:
+                    chain = seal
+                last, sealed = position, seal is not None
+            for position, tag in self._not_indexed(fitting):
+                yield Problem(
+                    "ledger", position, f"not found by its tag {tag!r}: the index of tags does not fit"
+                )
+                sound = False
+            indexed += sum(len(tags) for _, _, tags in fitting)
+            if len(rows) < PAGE_EVENTS:
+                break
+        if last < sealed_upto:
+            yield Problem("ledger", last + 1, f"missing: dropped, the log was sealed up to {sealed_upto}")
+        elif not sealed:
+            yield Problem(
+                "ledger", last, "no append ended here: the last events were inserted or a seal dropped"
+            )
+        elif sound:
+            # Where an event is damaged already, what the index has for it says nothing more.
+            ((held,),) = self._file.query("SELECT count(*) FROM event_tag WHERE position <= ?", (last,))
+            if held != indexed:
+                yield Problem(
+                    "ledger", None, f"the index of tags has {held} rows where the events have {indexed}"
+                )
+
+    def _not_indexed(self, events: list[tuple[int, int, list[str]]]) -> Iterator[tuple[int, str]]:
+        """The (position, tag) pairs of these (position, type, tags) that the index does not have."""
+        ids = _select_ids(self._file.query, {tag for _, _, tags in events for tag in tags})
+        wanted = [(position, tag, type_id) for position, type_id, tags in events for tag in tags]
+        for start in range(0, len(wanted), SEARCH_PAGE_EVENTS // 2):
+            some = wanted[start : start + SEARCH_PAGE_EVENTS // 2]
+            pairs = [number for position, tag, _ in some for number in (ids.get(tag, 0), position)]
+            held = set(
+                self._file.query(
+                    f"WITH pair (tag, position) AS (VALUES {', '.join(['(?, ?)'] * len(some))})"
+                    " SELECT event_tag.tag, event_tag.position, event_tag.type FROM pair CROSS JOIN event_tag"
+                    " ON event_tag.tag = pair.tag AND event_tag.position = pair.position",
+                    pairs,
+                )
+            )
+            for position, tag, type_id in some:
+                if (ids.get(tag), position, type_id) not in held:
+                    yield position, tag
+
+
+class SQLiteReadResponse(DCBReadResponse):
+    """Events read page by page. `head` is where the next read may go on.
+
+    Without a limit that is the last position there was; with one, that of the last event given, or
+    None: to say so before the end, the rest of the events is read ahead.
+    """
+
+    def __init__(self, events: Iterator[DCBSequencedEvent], head: int | None, *, is_limited: bool) -> None:
+        self._events = events
+        self._head = head
+        self._is_limited = is_limited
+
+    @property
+    def head(self) -> int | None:
+        if self._is_limited:
+            ahead = list(self._events)
+            self._events = iter(ahead)
+            if ahead:
+                self._head = ahead[-1].position
+        return self._head
+
+    def __next__(self) -> DCBSequencedEvent:
+        event = next(self._events)
+        if self._is_limited:
+            self._head = event.position
+        return event
+
+
+class SQLiteSubscription(DCBSubscription[SQLiteRecorder]):
+    """Events as they come. An append of this process wakes it at once, one of another within `POLL_SECONDS`.
+
+    It ends when it is stopped or its file is closed. One thread may wait in it while another stops it.
+    """
+
+    def __init__(
+        self, recorder: SQLiteRecorder, file: SQLiteFile, query: DCBQuery | None, after: int | None
+    ) -> None:
+        super().__init__(recorder, query, after)
+        self._file = file
+        self._page: deque[DCBSequencedEvent] = deque()
+        self._changed = threading.Event()
+        file.listen(self._changed)
+
+    def stop(self) -> None:
+        """End the subscription; a `next` that waits in another thread raises StopIteration."""
+        super().stop()
+        self._file.unlisten(self._changed)
+        self._changed.set()
+
+    def __next__(self) -> DCBSequencedEvent:
+        while not (self._has_been_stopped or self._file.closed):
+            if self._page:
+                return self._page.popleft()
+            # Before reading: what is appended meanwhile changes them again.
+            self._changed.clear()
+            if self._has_been_stopped:
+                break
+            try:
+                changes = self._file.changes()
+                self._read_on()
+                if not self._page:
+                    self._wait(changes)
+            except StoreError:
+                if not self._file.closed:
+                    raise
+        raise StopIteration
+
+    def _read_on(self) -> None:
+        upto = self._recorder.head()
+        if upto <= self._last_position:
+            return
+        page = self._recorder.page(self._query, self._last_position, upto, SEARCH_PAGE_EVENTS)
+        self._page.extend(page)
+        # What does not match need not be looked at again.
+        self._last_position = page[-1].position if len(page) == SEARCH_PAGE_EVENTS else upto
+
+    def _wait(self, changes: int) -> None:
+        while not self._changed.wait(POLL_SECONDS):
+            if self._file.changes() != changes:
+                return
+
+
+def _next_chain(
+    chain: bytes, type_name: str | None, tags: object, data: object, link: object
+) -> tuple[bytes | None, str | None]:
+    """The chain at an event, or the reason why it is not what was appended."""
+    if type_name is None or not isinstance(tags, bytes) or not isinstance(data, bytes):
+        return None, "its type, tags or data are not what an append writes"
+    following = chained(chain, _encode(type_name), tags, data)
+    if following[:LINK_BYTES] != link:
+        return None, "does not fit the chain: it, or its place, is not what was appended"
+    return following, None
+
+
+def _names(query: DCBQuery | None) -> set[str]:
+    items = query.items if query is not None else []
+    return {name for item in items for name in (*item.types, *item.tags)}
+
+
+def _searches(query: DCBQuery | None, ids: Mapping[str, int]) -> list[_Search]:
+    """The searches that together find what matches, given the ids of all names that any event ever had."""
+    if query is None or not query.items:
+        return [_EVERYTHING]
+    searches: list[_Search] = []
+    for item in query.items:
+        if not item.types and not item.tags:
+            return [_EVERYTHING]
+        types = [ids[name] for name in dict.fromkeys(item.types) if name in ids]
+        tags = [ids[name] for name in dict.fromkeys(item.tags) if name in ids]
+        if (item.types and not types) or len(tags) < len(set(item.tags)):
+            continue
+        if tags:
+            searches.append(_search_by_tags(tags, types))
+        else:
+            searches.extend((_BY_TYPE, [type_id]) for type_id in types)
+    return searches
+
+
+def _search_by_tags(tags: list[int], types: list[int]) -> _Search:
+    """Walk the index of the first tag; ask it about the others, and for the type, at every step."""
+    first, *others = tags
+    sql = "SELECT position FROM event_tag AS walked WHERE tag = ?4 AND position > ?1 AND position <= ?2"
+    if types:
+        sql += f" AND type IN ({_marks(types)})"
+    if others:
+        sql += (
+            f" AND (SELECT count(*) FROM event_tag AS asked WHERE asked.tag IN ({_marks(others)})"
+            f" AND asked.position = walked.position) = {len(others)}"
+        )
+    return f"{sql} ORDER BY position LIMIT ?3", [first, *types, *others]
+
+
+def _select_ids(select: _Select, names: Iterable[str]) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    wanted = list(names)
+    for start in range(0, len(wanted), SEARCH_PAGE_EVENTS):
+        some = wanted[start : start + SEARCH_PAGE_EVENTS]
+        ids.update(select(f"SELECT name, id FROM name WHERE name IN ({_marks(some)})", some))
+    return ids
+
+
+def _marks(parameters: Collection[object]) -> str:
+    return ", ".join("?" * len(parameters))
