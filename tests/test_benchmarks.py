@@ -5,13 +5,16 @@ netledger's rules: what it counts from creations and removals must be what the c
 """
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from benchmarks import report
 from benchmarks.generate import generate
+from benchmarks.run import MeasurementError, measure, spread
 
 OURS = {
     "vpcs", "subnets", "pods", "ips", "namespaces", "iptables-eips", "iptables-fip-rules", "vpc-nat-gateways",
@@ -184,3 +187,55 @@ def test_a_namespace_is_annotated_within_a_tenth_of_a_second_of_its_creation(rel
             assert created["objectRef"]["name"] == event["objectRef"]["name"]
             assert float(event["stageTimestamp"][17:-1]) - float(created["stageTimestamp"][17:-1]) < 0.1
             created = None
+
+
+def python(program: str) -> list[str]:
+    return [sys.executable, "-c", program]
+
+
+def test_a_measurement_is_of_the_child_alone_and_of_its_memory():
+    small = measure(python("print('x' * 9)"), patience=60)
+    large = measure(
+        python("x = bytearray(100_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1"), patience=60
+    )
+    assert small.output == 10 and small.exit == 0
+    assert large.rss - small.rss > 80_000_000
+    assert large.cpu > small.cpu > 0
+
+
+def test_a_program_that_fails_is_no_measurement_but_an_error_that_says_why():
+    with pytest.raises(MeasurementError, match=r"(?s)exit 2, so nothing was measured.*no such log"):
+        measure(
+            python("import sys; print('no such log', file=sys.stderr); sys.exit(2)"),
+            patience=60,
+            accepted=(0, 1),
+        )
+    assert measure(python("raise SystemExit(1)"), patience=60, accepted=(0, 1)).exit == 1
+    with pytest.raises(MeasurementError, match="given up after 1 s"):
+        measure(python("import time; time.sleep(60)"), patience=1)
+    with pytest.raises(MeasurementError, match="/nowhere/netledger: cannot be started"):
+        measure(["/nowhere/netledger"], patience=60)
+
+
+def measurement(mix: str, lines: int, ratio: float, rss: int, exit_code: int = 0) -> Event:
+    used = {"cpu_seconds": spread([1.0]), "wall_seconds": spread([1.0]), "peak_rss_bytes": spread([rss])}
+    return {
+        "mix": mix, "lines": lines, "bytes": lines * 900, "exit": exit_code, "cpu_ratio": spread([ratio]),
+        "floor": used, "netledger": used,
+    }  # fmt: skip
+
+
+def test_the_page_says_which_targets_are_met_and_keeps_what_was_written_by_hand():
+    results = {"python": "3.11", "cpus": 2, "seed": 1, "measurements": [
+        measurement("recorded", 100_000, 1.5, 50_000_000),
+        measurement("recorded", 1_000_000, 2.5, 100_000_000, exit_code=1),
+    ]}  # fmt: skip
+    old = f"by hand\n{report.MARKS[0]}\nold figures\n{report.MARKS[1]}\nby hand too\n"
+    page = report.page(old, results)
+    assert page.startswith("by hand\n") and page.endswith("by hand too\n") and "old figures" not in page
+    verdicts = [line.rsplit("|", 2)[1].strip() for line in page.splitlines() if "at most" in line]
+    assert verdicts == ["yes", "**no**", "**no**"]
+    assert "ended with exit code 1" in page
+    assert report.page(page, results) == page
+    with pytest.raises(ValueError, match="no place for figures"):
+        report.page("no marks", results)
