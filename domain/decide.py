@@ -48,6 +48,8 @@ def decide(world: World, operation: Operation) -> list[Event]:
     made = _Decision(world, operation)
     if operation.outcome == RAN:
         made.ran()
+    elif operation.outcome == MADE and operation.subresource in ("binding", "eviction"):
+        made.answered_with_a_status()
     elif operation.outcome in (MADE, REMOVED) or (operation.outcome == UNCHANGED and world.get(operation.key) is None):
         made.happened()
     elif operation.outcome == UNKNOWN and operation.verb != "delete" and world.get(operation.key) is None:
@@ -185,6 +187,16 @@ class _Decision:
             return
         changed: Changes = {f"command[{n}]": (None, command) for n, command in enumerate(commands)}
         self.add("GatewayCommandStarted", changed, fields)
+
+    def answered_with_a_status(self) -> None:
+        """Binding and eviction: the answer shows no object, but what it did to the pod is known."""
+        before = self.before
+        if before is None:
+            self.observed(UNKNOWN)
+            return
+        changed = differences({}, self.operation.after or {})
+        event = "PodBound" if self.operation.subresource == "binding" else self.vocabulary.deletion_requested
+        self.add(event, changed, {**before.fields, **(self.operation.after or {})})
 
     def _is_of_a_departed(self) -> bool:
         departed = self.world.gone(self.operation.key)

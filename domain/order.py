@@ -40,7 +40,8 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
 
     `time` and `received` are microseconds since 1970. `revision` is the one that the answer shows, 0 for none.
     `outcome` is as in `operations`, with `MADE` for every answer that may have made its revision. `creates` says that
-    the object began with it; `bodied` that the answer shows the object.
+    the object began with it; `owns` that the revision is its own though the object went with it (a pod's DELETE with
+    grace period 0 answers so; every other removal answers a revision of old).
     """
 
     time: int
@@ -51,7 +52,8 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     uid: str
     revision: int
     outcome: str
-    creates: bool
+    creates: bool = False
+    owns: bool = False
 
 
 class Sequencer(Generic[Carried]):
@@ -71,13 +73,12 @@ class Sequencer(Generic[Carried]):
             if self._waiting[oldest][0].time > head.time - HOLD:
                 break
             yield self._release(oldest)
-        outcome = head.outcome
-        if outcome == MADE and head.revision:
+        if head.revision and (head.outcome == MADE or head.owns):
             if self._is_new(head):
                 if head.creates:
                     self._create(head)
                 self.completed = max(self.completed, head.revision)
-                yield OrderKey(head.revision, 0, head.time, head.identity, head.part), MADE, carried
+                yield OrderKey(head.revision, 0, head.time, head.identity, head.part), head.outcome, carried
                 return
             head = msgspec.structs.replace(head, outcome=UNCHANGED)
         self._wait(head, carried)

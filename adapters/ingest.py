@@ -1,0 +1,238 @@
+"""Reads files into the journal: opens what it is given, looks at every line once, keeps what concerns us.
+
+What cannot be used is kept aside with its line number and reason, and the rest goes on. Nothing larger than a line is
+held in memory, and of a line no more than `LINE_BYTES`. `adapters/ordering.py` is next: it reads the journal back in
+the one true order.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from adapters.ports import Aside, Journal, Record
+from adapters.sources import audit_log
+
+LINE_BYTES = 32 << 20
+"""The longest line that is looked at, in bytes. An API server's largest object is about 1.5 MiB, a list some MiB."""
+
+BATCH_RECORDS = 1_000
+BATCH_BYTES = 1 << 20
+SNIFF_LINES = 50
+UNKNOWN_FORMAT = "unknown"
+
+Progress = Callable[[int], None]
+"""Told how many bytes of a file (as it lies on disk) were read since the last call."""
+
+
+class NothingToRead(Exception):
+    """A path that cannot be read. The message names it, and says why and what to do."""
+
+
+class Tally(msgspec.Struct):
+    """What became of the records of one source, in this reading: the four counts add up to `records`."""
+
+    path: str
+    format: str
+    records: int = 0
+    recognised: int = 0
+    ignored: int = 0
+    unrecognised: int = 0
+    duplicates: int = 0
+
+
+class Span(msgspec.Struct):
+    """How long a source lasts, over all readings of it: every record counts, ignored ones too."""
+
+    first: str = ""
+    last: str = ""
+
+    def reach(self, time: str) -> None:
+        """Take in one record's time. RFC 3339 times in UTC compare as text."""
+        if time > self.last:
+            self.last = time
+        if not self.first or (time and time < self.first):
+            self.first = time
+
+
+def files_in(paths: Iterable[str]) -> list[str]:
+    """The files that paths stand for: a folder for what is in it, `-` for standard input; each once, in name order.
+
+    Raises `NothingToRead`.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        place = Path(path)
+        if path == "-":
+            found[path] = None
+        elif place.is_dir():
+            inside = sorted(str(file) for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
+            if not inside:
+                raise NothingToRead(f"{path}: the folder holds no files; name the audit logs, or the folder they are in")
+            found.update(dict.fromkeys(inside))
+        elif place.exists():
+            found[path] = None
+        else:
+            raise NothingToRead(f"{path}: there is no such file or folder; check the path")
+    return list(found)
+
+
+def size_of(paths: Iterable[str]) -> int:
+    """Bytes of all files together, for a progress bar; what has no size counts 0."""
+    return sum(Path(path).stat().st_size for path in paths if path != "-" and Path(path).is_file())
+
+
+def ingest(path: str, journal: Journal, progress: Progress = lambda bytes_read: None) -> Tally:
+    """Read one file into the journal. Everything counted as recognised is on disk when this returns.
+
+    Raises `NothingToRead` where the file cannot be opened, and the journal's `StoreError`.
+    """
+    with _opened(path) as (raw, lines):
+        return _Reading(path, journal, raw, progress).read(lines)
+
+
+class _Reading:
+    """One pass through one file."""
+
+    def __init__(self, path: str, journal: Journal, raw: _Counted, progress: Progress) -> None:
+        self.journal = journal
+        self.raw = raw
+        self.progress = progress
+        self.tally = Tally(path, UNKNOWN_FORMAT)
+        self.source = 0
+        self.span = Span()
+        self.records: list[Record] = []
+        self.held = 0
+        self.aside: list[Aside] = []
+
+    def read(self, lines: Iterator[tuple[int, bytes, str]]) -> Tally:
+        head: list[tuple[int, bytes, str]] = []
+        known = False
+        for item in lines:
+            head.append(item)
+            if not item[2] and audit_log.is_audit_event(item[1]):
+                known = True
+                break
+            if len(head) >= SNIFF_LINES:
+                break
+        if not known:
+            # Not one of ours: named in the report, and nothing of it is kept.
+            self.tally.records = self.tally.unrecognised = len(head) + sum(1 for _ in lines)
+            return self.tally
+        self.tally.format = audit_log.FORMAT
+        self.source = self.journal.source(self.tally.path, self.tally.format)
+        before = next(source for source in self.journal.sources() if source.id == self.source)
+        if before.summary:
+            self.span = msgspec.msgpack.decode(before.summary, type=Span)
+        for part in (iter(head), lines):
+            for number, line, wrong in part:
+                self._line(number, line, wrong)
+        self._commit()
+        return self.tally
+
+    def _line(self, number: int, line: bytes, wrong: str) -> None:
+        tally = self.tally
+        tally.records += 1
+        try:
+            if wrong:
+                raise audit_log.NotAnAuditEvent(wrong)
+            found = audit_log.classify(line)
+        except audit_log.NotAnAuditEvent as error:
+            tally.unrecognised += 1
+            self.aside.append(Aside.of(number, str(error), line))
+            self.held += len(line)
+        else:
+            self.span.reach(found.time)
+            if isinstance(found, audit_log.Ignored):
+                tally.ignored += 1
+            else:
+                self.records.append(Record(found.identity, found.fingerprint, number, line))
+                self.held += len(line)
+        if self.held >= BATCH_BYTES or len(self.records) >= BATCH_RECORDS or len(self.aside) >= BATCH_RECORDS:
+            self._commit()
+        elif not tally.records % BATCH_RECORDS:
+            self.progress(self.raw.taken())
+
+    def _commit(self) -> None:
+        receipt = self.journal.commit(self.source, self.records, self.aside, msgspec.msgpack.encode(self.span))
+        self.tally.recognised += sum(receipt.accepted)
+        self.tally.duplicates += receipt.duplicates
+        self.tally.unrecognised += receipt.collisions
+        self.records, self.aside, self.held = [], [], 0
+        self.progress(self.raw.taken())
+
+
+# ---- opening
+
+
+class _Counted(io.RawIOBase):
+    """A file that counts what was read of it as it lies on disk, so that a bar can move."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self.file.read(len(buffer))
+        buffer[: len(data)] = data
+        self.count += len(data)
+        return len(data)
+
+    def taken(self) -> int:
+        """Bytes since the last call."""
+        count, self.count = self.count, 0
+        return count
+
+
+class _opened:  # noqa: N801 - used like a function
+    """A file's lines as `(number, line, what is wrong with it)`, plain or gzip, and the counter under it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> tuple[_Counted, Iterator[tuple[int, bytes, str]]]:
+        try:
+            self.file: IO[bytes] = sys.stdin.buffer if self.path == "-" else Path(self.path).open("rb")
+        except OSError as error:
+            raise NothingToRead(f"{self.path}: cannot be opened ({error.strerror}); check its permissions") from error
+        raw = _Counted(self.file)
+        stream: IO[bytes] = io.BufferedReader(raw, 1 << 20)
+        if stream.peek(2)[:2] == b"\x1f\x8b":  # type: ignore[attr-defined]
+            stream = gzip.GzipFile(fileobj=stream)
+        return raw, _lines(stream)
+
+    def __exit__(self, *error: object) -> None:
+        if self.path != "-":
+            self.file.close()
+
+
+def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes, str]]:
+    """The lines that hold something, numbered from 1. A file that breaks off ends with a line that says so."""
+    number = 0
+    while True:
+        try:
+            line = stream.readline(LINE_BYTES + 1)
+            number += 1
+            if not line:
+                return
+            if len(line) > LINE_BYTES and not line.endswith(b"\n"):
+                yield number, line[:8192], f"the line is longer than {LINE_BYTES >> 20} MiB"
+                while not line.endswith(b"\n") and line:
+                    line = stream.readline(1 << 20)
+                continue
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            yield number + 1, b"", f"the gzip file breaks off or is damaged here: {error}"
+            return
+        line = line.strip(b" \t\r\n\xef\xbb\xbf") if number == 1 else line.strip(b" \t\r\n")
+        if line:
+            yield number, line, ""

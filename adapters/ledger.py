@@ -1,0 +1,130 @@
+"""The ledger: the events of one cluster in order, in whatever recorder keeps them.
+
+The recorder (`eventsourcing`'s `DCBRecorder`) knows positions; the ledger adds *generations*. A record that sorts before
+what was already decided makes everything from that point on be decided again: the new events are appended behind a
+`GenerationStarted`, and those they replace stay where they are, superseded. What reads in order skips them. So an event
+has two numbers: its position in the log, and its place in the current generation's order, which is what `World` and the
+findings count by. `adapters/judging.py` writes here; every question reads here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder
+
+from adapters.stores import codec
+from domain.events import GENERATION, Event
+from domain.resources import Key
+
+NO_KEY = Key("", "", "")
+
+
+class Placed(NamedTuple):
+    """An event with its two numbers: `at` is its place in the generation's order, `position` its place in the log."""
+
+    at: int
+    position: int
+    event: Event
+    data: bytes
+
+
+class _Span(NamedTuple):
+    """A stretch of the log that belongs to the current generation: positions above `after`, up to `upto`."""
+
+    after: int
+    upto: int | None
+    first_at: int
+
+
+class Ledger:
+    """The events of the current generation. Raises the recorder's errors."""
+
+    def __init__(self, recorder: DCBRecorder) -> None:
+        self.recorder = recorder
+        self.generation = 1
+        self._spans: list[_Span] = [_Span(0, None, 1)]
+        # Where positions skip, the place in the order and the position drift apart: (first place, first position).
+        self._runs: list[tuple[int, int]] = []
+        self.head = 0
+        self.count = 0
+        markers = DCBQuery(items=[DCBQueryItem(types=[GENERATION])])
+        for found in recorder.read(markers):
+            self._start(found.position, codec.decode(found.event.data))
+        self.head = recorder.read(limit=None, after=None).head or 0
+
+    def events(self, query: DCBQuery | None = None) -> Iterator[Placed]:
+        """All events of the current generation, in order. With a query `at` is 0: places are counted over all events."""
+        at = 0
+        for span in self._spans:
+            for found in self.recorder.read(query, after=span.after):
+                if span.upto is not None and found.position > span.upto:
+                    break
+                if found.event.type == GENERATION:
+                    continue
+                if query is None:
+                    at += 1
+                    self._count(at, found.position)
+                yield Placed(at, found.position, codec.decode(found.event.data), found.event.data)
+
+    def concerning(self, *keys: Key, types: Sequence[str] = ()) -> Iterator[Placed]:
+        """The events that concern any of these resources, in order."""
+        items = [DCBQueryItem(types=list(types), tags=[key.tag]) for key in keys]
+        return self.events(DCBQuery(items=items))
+
+    def append(self, events: Sequence[Event], condition: DCBAppendCondition | None = None) -> list[bytes]:
+        """Append events behind the head; durable on return. Gives their bytes. Raises `IntegrityError` on a conflict."""
+        encoded = [codec.encode(event) for event in events]
+        last = self.recorder.append(encoded, condition)
+        first = last - len(events) + 1
+        self._count(self.count + 1, first)
+        self.count += len(events)
+        self.head = last
+        return [event.data for event in encoded]
+
+    def restart_after(self, placed_position: int, at: int) -> None:
+        """Begin a new generation: what stands behind `placed_position` is superseded, and `at` places remain."""
+        marker = Event(
+            type=GENERATION,
+            key=NO_KEY,
+            record=f"generation:{self.generation + 1}",
+            time=0,
+            changed={"after": (None, placed_position)},
+        )
+        self.head = self.recorder.append([codec.encode(marker)])
+        self._start(self.head, marker)
+        self.count = at
+        self._runs = [run for run in self._runs if run[0] <= at]
+
+    def position_of(self, at: int) -> int:
+        """The position in the log of a place in the order."""
+        place = bisect_right(self._runs, (at, float("inf"))) - 1
+        first_at, first_position = self._runs[place]
+        return first_position + at - first_at
+
+    def event_at(self, at: int) -> Placed:
+        """The event at a place in the order."""
+        position = self.position_of(at)
+        found = next(iter(self.recorder.read(after=position - 1, limit=1)))
+        return Placed(at, found.position, codec.decode(found.event.data), found.event.data)
+
+    def _start(self, position: int, marker: Event) -> None:
+        after = marker.changed["after"][1]
+        self._spans = [
+            span._replace(upto=after if span.upto is None else min(span.upto, after))
+            for span in self._spans
+            if span.after < after
+        ]
+        self._spans.append(_Span(position, None, 0))
+        self.generation += 1
+
+    def _count(self, at: int, position: int) -> None:
+        """Remember where the difference between places and positions changes, and only there."""
+        if self._runs and self._runs[-1][1] - self._runs[-1][0] == position - at and self._runs[-1][0] <= at:
+            self.count = max(self.count, at)
+            return
+        if not self._runs or self._runs[-1][0] < at:
+            self._runs.append((at, position))
+        self.count = max(self.count, at)

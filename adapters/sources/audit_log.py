@@ -1,0 +1,405 @@
+"""Reads Kubernetes audit logs: `audit.k8s.io` events, one JSON object a line, of any level and stage.
+
+`classify` looks at every line and is quick, because nineteen in twenty are the API server's own noise; `heads` gives
+what the order needs; `operation` reads the bodies, once it is known where the record stands. The 38 quirks of real logs
+that these three handle are in docs/audit-logs.md. `adapters/ingest.py` is next: it puts the records into the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from domain.operations import (
+    DELETION,
+    DRY_RUN,
+    MADE,
+    RAN,
+    REFUSED,
+    REMOVED,
+    UNKNOWN,
+    Fields,
+    Operation,
+    OrderKey,
+    asked_paths,
+    flatten,
+)
+from domain.order import Head
+from domain.resources import BY_RESOURCE, Key, Kind
+
+FORMAT = "audit.k8s.io"
+
+_WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_OTHER_SUBRESOURCES = frozenset({"log", "attach", "portforward", "proxy", "token", "ephemeralcontainers"})
+TRUNCATED = "the API server cut its bodies off"
+BELOW = "recorded without its answer, below level RequestResponse"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _User(msgspec.Struct):
+    username: str = ""
+
+
+class _Reference(msgspec.Struct):
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    apiGroup: str = ""
+    resourceVersion: str = ""
+    subresource: str = ""
+
+
+class _Answer(msgspec.Struct):
+    code: int = 0
+    reason: str = ""
+
+
+class _Line(msgspec.Struct):
+    """All of an audit event but its bodies: what `classify` needs."""
+
+    auditID: str
+    stage: str
+    kind: str = ""
+    apiVersion: str = ""
+    level: str = ""
+    verb: str = ""
+    requestURI: str = ""
+    user: _User = msgspec.field(default_factory=_User)
+    impersonatedUser: _User | None = None
+    userAgent: str = ""
+    objectRef: _Reference | None = None
+    responseStatus: _Answer | None = None
+    requestReceivedTimestamp: str = ""
+    stageTimestamp: str = ""
+    annotations: dict[str, str] | None = None
+
+
+class _Metadata(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resourceVersion: str = ""
+    deletionTimestamp: str | None = None
+    deletionGracePeriodSeconds: int | None = None
+    finalizers: list[str] | None = None
+
+
+class _NamespaceSpec(msgspec.Struct):
+    finalizers: list[str] | None = None
+
+
+class _Details(msgspec.Struct):
+    uid: str = ""
+
+
+class _Shown(msgspec.Struct):
+    """As much of an answer as tells which object, which revision, and whether it went."""
+
+    kind: str = ""
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+    details: _Details | None = None
+    status: Any = None
+    items: list[_Shown] | None = None
+
+
+class _HeadLine(_Line):
+    responseObject: _Shown | None = None
+
+
+class _FullLine(_Line):
+    responseObject: Any = None
+    requestObject: Any = None
+
+
+_line = msgspec.json.Decoder(_Line)
+_head_line = msgspec.json.Decoder(_HeadLine)
+_full_line = msgspec.json.Decoder(_FullLine)
+
+
+class Recognised(NamedTuple):
+    """A record about one of our kinds. `time` is its stage time as the log writes it."""
+
+    identity: str
+    fingerprint: bytes
+    time: str
+
+
+class Ignored(NamedTuple):
+    """A good record that says nothing about our kinds. Its time counts for how long the log lasts."""
+
+    time: str
+
+
+class NotAnAuditEvent(Exception):
+    """The line is not an audit event. The message says what is wrong with it, for a person."""
+
+
+def classify(line: bytes) -> Recognised | Ignored:
+    """What one line is. Raises `NotAnAuditEvent`."""
+    try:
+        event = _line.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotAnAuditEvent(_why(error)) from None
+    if not event.apiVersion.startswith("audit.k8s.io/") or event.kind != "Event":
+        raise NotAnAuditEvent(f"kind {event.kind or '(none)'} of {event.apiVersion or '(no apiVersion)'} is no audit event")
+    if _kind_of(event) is None:
+        return Ignored(event.stageTimestamp)
+    moment(event.stageTimestamp, "stageTimestamp")
+    try:
+        _head_line.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotAnAuditEvent(_why(error)) from None
+    said = f"{event.verb} {event.requestURI} {event.user.username} {event.stageTimestamp} {_code(event)}"
+    return Recognised(
+        identity=f"audit:{event.auditID}@{_received(event)}/{event.stage}",
+        fingerprint=hashlib.blake2b(said.encode(), digest_size=8).digest(),
+        time=event.stageTimestamp,
+    )
+
+
+def is_audit_event(line: bytes) -> bool:
+    """Whether a line looks like one: for telling a log from other files."""
+    try:
+        classify(line)
+    except NotAnAuditEvent:
+        return False
+    return True
+
+
+def moment(text: str, name: str) -> int:
+    """Microseconds since 1970 of an RFC 3339 time. Raises `NotAnAuditEvent`."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise NotAnAuditEvent(f"{name} {text[:40]!r} is not a time") from None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    since = when - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def heads(identity: str, payload: bytes) -> list[Head]:
+    """What the order needs of a recognised record: one head, or one for each object of a deletecollection."""
+    event = _head_line.decode(payload)
+    kind = _kind_of(event)
+    assert kind is not None, "only recognised records come here"
+    reference = event.objectRef or _Reference()
+    time = moment(event.stageTimestamp, "stageTimestamp")
+    received = _received_at(event, time)
+    shown = event.responseObject
+    outcome = _outcome(event, shown)
+    if event.verb == "deletecollection" and outcome == MADE and shown is not None:
+        return [
+            Head(
+                time=time,
+                identity=identity,
+                part=part,
+                received=received,
+                key=_key(kind, reference, item.metadata),
+                uid=item.metadata.uid,
+                revision=0,
+                outcome=REMOVED if _goes_at_once(kind, item.metadata) else MADE,
+            )
+            for part, item in enumerate(shown.items or ())
+        ]
+    bodied = shown is not None and shown.kind != "Status" and outcome in (MADE, REMOVED)
+    metadata = shown.metadata if bodied and shown is not None else _Metadata()
+    uid = metadata.uid or reference.uid
+    if not uid and shown is not None and shown.details is not None:
+        uid = shown.details.uid
+    return [
+        Head(
+            time=time,
+            identity=identity,
+            part=0,
+            received=received,
+            key=_key(kind, reference, metadata),
+            uid=uid,
+            revision=_number(metadata.resourceVersion) or 0,
+            outcome=outcome,
+            creates=outcome == MADE and bodied and (event.verb == "create" or _code(event) == 201),
+            owns=outcome == REMOVED and event.verb == "delete" and bodied,
+        )
+    ]
+
+
+def operation(payload: bytes, head_part: int, order: OrderKey, outcome: str) -> Operation:
+    """The operation that a record is, now that its place and outcome are known.
+
+    A body that cannot be read makes it an attempt whose effect is unknown.
+    """
+    try:
+        event = _full_line.decode(payload)
+        return _operation(event, head_part, order, outcome)
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError, ValueError) as error:
+        event = msgspec.convert(msgspec.to_builtins(_line.decode(payload)), _FullLine)
+        unreadable = _operation(event, head_part, order, UNKNOWN)
+        return msgspec.structs.replace(unreadable, reason=f"its body cannot be read: {_why(error)}")
+
+
+def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Operation:
+    kind = _kind_of(event)
+    assert kind is not None, "only recognised records come here"
+    reference = event.objectRef or _Reference()
+    shown = event.responseObject
+    asked = event.requestObject
+    body: dict[str, Any] | None = None
+    after: Fields | None = None
+    if outcome not in (REFUSED, DRY_RUN, UNKNOWN) and isinstance(shown, dict) and shown.get("kind") != "Status":
+        body = shown["items"][part] if event.verb == "deletecollection" else shown
+        after = flatten(kind.name, body)
+        if event.verb == "deletecollection":
+            after.setdefault(DELETION, event.stageTimestamp[:19] + "Z")
+    metadata = msgspec.convert((body or {}).get("metadata") or {}, _Metadata)
+    if outcome == MADE and reference.subresource == "binding":
+        after = {"spec.nodeName": asked["target"]["name"]} if isinstance(asked, dict) else {}
+    elif outcome == MADE and reference.subresource == "eviction":
+        after = {DELETION: event.stageTimestamp[:19] + "Z"}
+    uid = metadata.uid or reference.uid
+    if not uid and isinstance(shown, dict):
+        uid = str((shown.get("details") or {}).get("uid") or "")
+    time = moment(event.stageTimestamp, "stageTimestamp")
+    return Operation(
+        order=order,
+        key=_key(kind, reference, metadata),
+        verb=event.verb,
+        subresource=reference.subresource,
+        outcome=outcome,
+        code=_code(event),
+        reason=_reason(event, shown, outcome),
+        actor=_actor(event),
+        agent=event.userAgent.split(" ")[0],
+        time=time,
+        received=_received_at(event, time),
+        uid=uid,
+        revision=_number(metadata.resourceVersion) if outcome == MADE and order.own == 0 else None,
+        read_revision=_read_revision(event, asked),
+        after=after,
+        asked=asked_paths(kind.name, asked),
+        command=tuple(_query(event).get("command", ())) if outcome == RAN else (),
+    )
+
+
+# ---- what one event is
+
+
+def _kind_of(event: _Line) -> Kind | None:
+    """The kind that an event is a write or an exec on; `None` if it is on something else, a read, or an early stage."""
+    reference = event.objectRef
+    if reference is None:
+        return None
+    kind = BY_RESOURCE.get((reference.apiGroup, reference.resource))
+    if kind is None:
+        return None
+    if reference.subresource == "exec":
+        wanted = event.stage in ("ResponseStarted", "ResponseComplete") and kind.name == "pod"
+        return kind if wanted else None
+    if event.verb not in _WRITES or reference.subresource in _OTHER_SUBRESOURCES:
+        return None
+    return kind if event.stage in ("ResponseComplete", "Panic") else None
+
+
+def _outcome(event: _Line, shown: _Shown | None) -> str:
+    code = _code(event)
+    subresource = event.objectRef.subresource if event.objectRef else ""
+    if "dryRun" in event.requestURI and _query(event).get("dryRun"):
+        return DRY_RUN
+    if code >= 400 or (code == 0 and event.stage == "Panic"):
+        return REFUSED
+    if subresource == "exec":
+        return RAN if code == 101 else REFUSED
+    if subresource in ("binding", "eviction"):
+        return MADE
+    if shown is None:
+        return UNKNOWN
+    if shown.kind == "Status":
+        return REMOVED if event.verb == "delete" else UNKNOWN
+    if event.verb == "deletecollection":
+        return MADE
+    metadata = shown.metadata
+    if not metadata.resourceVersion:
+        return UNKNOWN
+    return REMOVED if _is_gone(event, metadata, shown) else MADE
+
+
+def _is_gone(event: _Line, metadata: _Metadata, shown: _Shown) -> bool:
+    """The answer that shows an object for the last time: going, with nothing that holds it any more."""
+    if not metadata.deletionTimestamp or metadata.finalizers or metadata.deletionGracePeriodSeconds:
+        return False
+    reference = event.objectRef
+    if reference is not None and reference.resource == "namespaces" and not reference.apiGroup:
+        # A namespace is held by spec.finalizers, which only the finalize subresource takes off.
+        return reference.subresource == "finalize"
+    return True
+
+
+def _goes_at_once(kind: Kind, metadata: _Metadata) -> bool:
+    """Whether an item of a deletecollection went with it: the answer shows the list as it was before."""
+    return not metadata.finalizers and kind.name not in ("pod", "namespace")
+
+
+def _key(kind: Kind, reference: _Reference, metadata: _Metadata) -> Key:
+    namespace = (metadata.namespace or reference.namespace) if kind.namespaced else ""
+    return Key(kind.name, namespace, metadata.name or reference.name)
+
+
+def _actor(event: _Line) -> str:
+    user = event.user.username
+    return f"{event.impersonatedUser.username} (by {user})" if event.impersonatedUser else user
+
+
+def _read_revision(event: _FullLine, asked: Any) -> int | None:
+    """The revision its writer had read: a PUT's objectRef has it, of a patch only a body that names it."""
+    reference = event.objectRef or _Reference()
+    if event.verb == "update" and reference.resourceVersion:
+        return _number(reference.resourceVersion)
+    if isinstance(asked, dict) and isinstance(asked.get("metadata"), dict):
+        return _number(asked["metadata"].get("resourceVersion"))
+    return None
+
+
+def _reason(event: _Line, shown: Any, outcome: str) -> str:
+    if outcome == UNKNOWN:
+        return TRUNCATED if _is_truncated(event) else BELOW
+    if outcome != REFUSED:
+        return ""
+    message = shown.get("message") if isinstance(shown, dict) else None
+    answer = event.responseStatus
+    return str(message or (answer.reason if answer else "") or "")[:500]
+
+
+def _is_truncated(event: _Line) -> bool:
+    return (event.annotations or {}).get("audit.k8s.io/truncated") == "true"
+
+
+def _code(event: _Line) -> int:
+    return event.responseStatus.code if event.responseStatus else 0
+
+
+def _received(event: _Line) -> str:
+    return event.requestReceivedTimestamp or event.stageTimestamp
+
+
+def _received_at(event: _Line, time: int) -> int:
+    try:
+        return moment(_received(event), "requestReceivedTimestamp")
+    except NotAnAuditEvent:
+        return time
+
+
+def _number(text: Any) -> int | None:
+    return int(text) if isinstance(text, str) and text.isdecimal() else None
+
+
+def _query(event: _Line) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(event.requestURI).query)
+
+
+def _why(error: Exception) -> str:
+    return str(error).replace("JSON is malformed", "it is not JSON") or type(error).__name__
+
