@@ -1,0 +1,298 @@
+"""The journal: records as they were received, in the file that `sqlite_file.py` opens.
+
+Records lie in compressed blocks, one or a few a commit: a row a record would cost more than reading it.
+Beside them stands one small row an identity, which is how the same record is told when it comes again, and
+how a record's file and line are found. What is decided from records goes to `sqlite_recorder.py`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
+from sqlite3 import Connection
+from typing import Final
+
+import msgspec
+import zstandard
+
+from adapters.ports import (
+    EXCERPT_BYTES,
+    Aside,
+    Entry,
+    KeptAside,
+    LedgerDamaged,
+    Problem,
+    Receipt,
+    Record,
+    Source,
+    StoreError,
+    collided,
+)
+from adapters.stores.sqlite_file import Row, SQLiteFile
+
+BLOCK_BYTES: Final = 1024 * 1024
+"""Payload bytes in one block at most, unless a single record has more: what reading holds in memory."""
+BLOCK_RECORDS: Final = 4000
+IDENTITY_BYTES: Final = 16
+CHECKSUM_BYTES: Final = 16
+LOOKUP_ROWS: Final = 500
+COMPRESSION_LEVEL: Final = 3
+
+_Stored = tuple[int, str, bytes, bytes]
+"""One record in a block: line, identity, fingerprint, payload."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_block = msgspec.msgpack.Decoder(list[_Stored]).decode
+
+
+class SQLiteJournal:
+    """A `Journal` in an SQLite file; safe to use from several threads."""
+
+    def __init__(self, file: SQLiteFile) -> None:
+        self._file = file
+
+    def source(self, path: str, format: str) -> int:
+        known = self._file.query("SELECT id FROM source WHERE path = ? AND format = ?", (path, format))
+        if known:
+            return int(known[0][0])
+        with self._file.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO source (path, format, summary) VALUES (?, ?, x'')", (path, format)
+            )
+            found = connection.execute("SELECT id FROM source WHERE path = ? AND format = ?", (path, format))
+            return int(found.fetchone()[0])
+
+    def commit(
+        self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes
+    ) -> Receipt:
+        keys = [_key(record.identity) for record in records]
+        with self._file.transaction() as connection:
+            updated = connection.execute("UPDATE source SET summary = ? WHERE id = ?", (summary, source))
+            if updated.rowcount != 1:
+                raise StoreError(
+                    f"cannot commit: the journal has no source {source}; ask source() for one first"
+                )
+            known = {row[0]: row[1:] for row in _identities(connection, sorted(set(keys)))}
+            new: dict[bytes, tuple[bytes, int, int]] = {}
+            fresh: list[_Stored] = []
+            accepted: list[bool] = []
+            collisions: list[Aside] = []
+            for key, record in zip(keys, records, strict=True):
+                before = known.get(key) or new.get(key)
+                accepted.append(before is None)
+                if before is None:
+                    new[key] = (record.fingerprint, source, record.line)
+                    fresh.append((record.line, record.identity, record.fingerprint, record.payload))
+                elif before[0] != record.fingerprint:
+                    collisions.append(collided(record, _path(connection, before[1]), before[2]))
+            # In the order of the index, neighbours meet the same page.
+            connection.executemany(
+                "INSERT INTO journal_identity VALUES (?, ?, ?, ?)", [(key, *new[key]) for key in sorted(new)]
+            )
+            _keep_blocks(connection, source, fresh)
+            _keep_aside(connection, source, [*aside, *collisions])
+        return Receipt(accepted, accepted.count(False) - len(collisions), len(collisions))
+
+    def read(self, after: int = 0) -> Iterator[Entry]:
+        # The head is asked for at the call, not when the first entry is taken.
+        return self._read(max(after, 0), self.head())
+
+    def sources(self) -> list[Source]:
+        return [
+            Source(*row)
+            for row in self._file.query("SELECT id, path, format, summary FROM source ORDER BY id")
+        ]
+
+    def locate(self, identities: Iterable[str]) -> dict[str, tuple[str, int]]:
+        by_key = {_key(identity): identity for identity in identities}
+        keys = sorted(by_key)
+        found: dict[str, tuple[str, int]] = {}
+        for start in range(0, len(keys), LOOKUP_ROWS):
+            some = keys[start : start + LOOKUP_ROWS]
+            rows = self._file.query(
+                "SELECT journal_identity.identity, source.path, journal_identity.line"
+                " FROM journal_identity JOIN source ON source.id = journal_identity.source"
+                f" WHERE journal_identity.identity IN ({_marks(some)})",
+                some,
+            )
+            found.update((by_key[key], (path, line)) for key, path, line in rows)
+        return found
+
+    def kept_aside(self) -> Iterator[KeptAside]:
+        last = 0
+        while rows := self._file.query(
+            "SELECT journal_aside.id, source.path, line, reason, excerpt, size"
+            " FROM journal_aside JOIN source ON source.id = journal_aside.source"
+            " WHERE journal_aside.id > ? ORDER BY journal_aside.id LIMIT ?",
+            (last, LOOKUP_ROWS),
+        ):
+            for id, *columns in rows:
+                yield KeptAside(*columns)
+                last = id
+
+    def head(self) -> int:
+        rows = self._file.query("SELECT number + records - 1 FROM journal_block ORDER BY number DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
+    def verify(self) -> Iterator[Problem]:
+        try:
+            yield from self._verify_blocks()
+            yield from self._verify_aside()
+        except StoreError as error:
+            yield Problem("journal", None, str(error))
+
+    def _read(self, after: int, head: int) -> Iterator[Entry]:
+        inflate = zstandard.ZstdDecompressor().decompress
+        while after < head:
+            # The block that holds the next entry is the last one that does not begin behind it.
+            rows = self._file.query(
+                "SELECT number, records, source, checksum, content FROM journal_block"
+                " WHERE number <= ? ORDER BY number DESC LIMIT 1",
+                (after + 1,),
+            )
+            if not rows or after + 1 >= rows[0][0] + rows[0][1]:
+                raise LedgerDamaged(f"the journal in {self._file.path} has lost entry {after + 1}; verify it")
+            number, _, source, _, _ = rows[0]
+            stored = _opened(rows[0], inflate)
+            if isinstance(stored, str):
+                raise LedgerDamaged(f"the journal in {self._file.path}: block {number}: {stored}; verify it")
+            for line, identity, _, payload in stored[after + 1 - number :]:
+                after += 1
+                yield Entry(after, source, line, identity, payload)
+
+    def _verify_blocks(self) -> Iterator[Problem]:
+        inflate = zstandard.ZstdDecompressor().decompress
+        previous = 0
+        expected = 1
+        sound = True
+        while rows := self._file.query(
+            "SELECT number, records, source, checksum, content FROM journal_block"
+            " WHERE number > ? ORDER BY number LIMIT 1",
+            (previous,),
+        ):
+            number, records, source, _, _ = rows[0]
+            if number != expected:
+                sound = False
+                yield Problem("journal", expected, f"missing: the next block begins with entry {number}")
+            stored = _opened(rows[0], inflate)
+            if isinstance(stored, str):
+                sound = False
+                yield Problem("journal", number, stored)
+            else:
+                for offset, reason in self._not_identified(source, stored):
+                    sound = False
+                    yield Problem("journal", number + offset, reason)
+            previous, expected = number, number + records
+        # A last block that is gone leaves the identities of its records behind.
+        ((identities, records),) = self._file.query(
+            "SELECT (SELECT count(*) FROM journal_identity), (SELECT total(records) FROM journal_block)"
+        )
+        if sound and identities != records:
+            reason = f"{identities} identities are known, and the blocks hold {records:.0f} records"
+            yield Problem("journal", None, reason)
+
+    def _not_identified(self, source: int, stored: Sequence[_Stored]) -> Iterator[tuple[int, str]]:
+        for start in range(0, len(stored), LOOKUP_ROWS):
+            some = stored[start : start + LOOKUP_ROWS]
+            keys = [_key(identity) for _, identity, _, _ in some]
+            rows = self._file.query(f"{_IDENTITIES} IN ({_marks(keys)})", keys)
+            known = {row[0]: row[1:] for row in rows}
+            for offset, (line, identity, fingerprint, _) in enumerate(some, start):
+                held = known.get(keys[offset - start])
+                if held is None:
+                    yield offset, f"the index of identities does not have {identity}"
+                elif held != (fingerprint, source, line):
+                    yield (
+                        offset,
+                        f"the index of identities has another fingerprint, source or line for {identity}",
+                    )
+
+    def _verify_aside(self) -> Iterator[Problem]:
+        last = 0
+        while rows := self._file.query(
+            "SELECT id, source, line, reason, excerpt, size, checksum FROM journal_aside"
+            " WHERE id > ? ORDER BY id LIMIT ?",
+            (last, LOOKUP_ROWS),
+        ):
+            for id, source, line, reason, excerpt, size, checksum in rows:
+                if checksum != _checksum(source, line, reason, excerpt, size):
+                    yield Problem(
+                        "journal", None, f"what was kept aside as number {id} is not what was written"
+                    )
+                last = id
+
+
+_IDENTITIES: Final = "SELECT identity, fingerprint, source, line FROM journal_identity WHERE identity"
+
+
+def _identities(connection: Connection, keys: Sequence[bytes]) -> Iterator[Row]:
+    for start in range(0, len(keys), LOOKUP_ROWS):
+        some = keys[start : start + LOOKUP_ROWS]
+        yield from connection.execute(f"{_IDENTITIES} IN ({_marks(some)})", some)
+
+
+def _path(connection: Connection, source: int) -> str:
+    (path,) = connection.execute("SELECT path FROM source WHERE id = ?", (source,)).fetchone()
+    return str(path)
+
+
+def _keep_blocks(connection: Connection, source: int, records: Sequence[_Stored]) -> None:
+    rows = connection.execute("SELECT number + records FROM journal_block ORDER BY number DESC LIMIT 1")
+    (number,) = rows.fetchone() or (1,)
+    deflate = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
+    for block in _blocks(records):
+        content = deflate(_encode(block))
+        checksum = _checksum(number, len(block), source, content)
+        connection.execute(
+            "INSERT INTO journal_block VALUES (?, ?, ?, ?, ?)",
+            (number, len(block), source, checksum, content),
+        )
+        number += len(block)
+
+
+def _blocks(records: Sequence[_Stored]) -> Iterator[Sequence[_Stored]]:
+    start = size = 0
+    for end, (_, _, _, payload) in enumerate(records):
+        if end > start and (size + len(payload) > BLOCK_BYTES or end - start == BLOCK_RECORDS):
+            yield records[start:end]
+            start, size = end, 0
+        size += len(payload)
+    if start < len(records):
+        yield records[start:]
+
+
+def _keep_aside(connection: Connection, source: int, aside: Iterable[Aside]) -> None:
+    rows = []
+    for item in aside:
+        columns = (source, item.line, item.reason, item.excerpt[:EXCERPT_BYTES], item.size)
+        rows.append((*columns, _checksum(*columns)))
+    # The same file read again keeps the same input aside again.
+    connection.executemany(
+        "INSERT OR IGNORE INTO journal_aside (source, line, reason, excerpt, size, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+
+
+def _opened(row: Row, inflate: Callable[[bytes], bytes]) -> list[_Stored] | str:
+    """The records of a block, or the reason why it is not what was written."""
+    number, records, source, checksum, content = row
+    if checksum != _checksum(number, records, source, content):
+        return "its checksum does not fit: it, or its place, is not what was written"
+    try:
+        stored = _decode_block(inflate(content))
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        return f"its content cannot be read: {error}"
+    if len(stored) != records:
+        return f"it holds {len(stored)} records and says {records}"
+    return stored
+
+
+def _key(identity: str) -> bytes:
+    return blake2b(identity.encode(), digest_size=IDENTITY_BYTES).digest()
+
+
+def _checksum(*columns: int | str | bytes) -> bytes:
+    return blake2b(_encode(columns), digest_size=CHECKSUM_BYTES).digest()
+
+
+def _marks(parameters: Sequence[object]) -> str:
+    return ", ".join("?" * len(parameters))
