@@ -18,8 +18,9 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -72,6 +73,7 @@ CREATE TABLE source (
     path TEXT NOT NULL,
     format TEXT NOT NULL,
     summary BLOB NOT NULL,
+    checksum BLOB NOT NULL,        -- over the other columns
     UNIQUE (path, format)
 );
 CREATE TABLE journal_block (
@@ -88,7 +90,7 @@ CREATE TABLE journal_identity (
     line INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE journal_aside (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY,        -- from 1, without gaps
     source INTEGER NOT NULL,
     line INTEGER NOT NULL,
     reason TEXT NOT NULL,
@@ -98,6 +100,9 @@ CREATE TABLE journal_aside (
     UNIQUE (source, line, checksum)
 );
 """
+
+# SQLite quotes what it found in a damaged file, and that need not be text.
+_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 
 Mode = Literal["write", "read"]
 Row = tuple[Any, ...]
@@ -140,7 +145,7 @@ class SQLiteFile:
             self._lock_descriptor = _take_lock(self.path)
         try:
             self._open()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             self.close()
             raise self._explained(error, "open it") from error
         except BaseException:
@@ -200,7 +205,7 @@ class SQLiteFile:
                         with suppress(sqlite3.Error):
                             connection.execute("ROLLBACK")
                     raise
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise self._explained(error, "write to it") from error
         self._wake()
 
@@ -217,7 +222,7 @@ class SQLiteFile:
                     return self._writing_connection().execute(sql, parameters).fetchall()
             with self._reader() as connection:
                 return connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._explained(error, "read it") from error
 
     def changes(self) -> int:
@@ -231,7 +236,7 @@ class SQLiteFile:
                     self._watcher = self._connect(READER_CACHE_KIB)
                 # Counted for each connection, so it must always be the same one.
                 version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise self._explained(error, "read it") from error
             return version
 
@@ -329,21 +334,21 @@ class SQLiteFile:
                 _synchronise_directory(self.path.parent)
 
     def _open_for_reading(self) -> None:
-        connection = self._connect(READER_CACHE_KIB)
         try:
-            is_new = self._refuse_foreign_or_newer(connection)
+            self._open_reader()
         except sqlite3.OperationalError:
-            connection.close()
             # A reader of a write-ahead log needs a file beside it. Where it may not make one and there is
             # no such log, nobody is writing, and the file can be read as it lies (a read-only copy).
             may_make_files = os.access(self.path.parent, os.W_OK, effective_ids=True)
             if may_make_files or _beside(self.path, "-wal").exists():
                 raise
             self._parameters = "mode=ro&immutable=1"
-            connection = self._connect(READER_CACHE_KIB)
-            is_new = self._refuse_foreign_or_newer(connection)
+            self._open_reader()
+
+    def _open_reader(self) -> None:
+        connection = self._connect(READER_CACHE_KIB)
         self._idle_readers.append(connection)
-        if is_new:
+        if self._refuse_foreign_or_newer(connection):
             raise NotALedger(f"{self.path} is not a netledger ledger: it is empty")
 
     def _connect(self, cache_kib: int) -> sqlite3.Connection:
@@ -355,7 +360,11 @@ class SQLiteFile:
             check_same_thread=False,
             cached_statements=256,
         )
-        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+        try:
+            connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _refuse_foreign_or_newer(self, connection: sqlite3.Connection) -> bool:
@@ -374,13 +383,22 @@ class SQLiteFile:
                 f"{self.path} has ledger version {version}; this netledger knows version {SCHEMA_VERSION};"
                 " use the netledger that made it, or a later one"
             )
+        # SQLite believes what a damaged table definition says, and then answers wrongly without a word.
+        if connection.execute(_DEFINITIONS).fetchall() != _definitions():
+            raise LedgerDamaged(
+                f"{self.path} is damaged: its tables are not defined as netledger defined them;"
+                " restore a copy, or replay the sources"
+            )
         return False
 
-    def _explained(self, error: sqlite3.Error, attempt: str) -> StoreError:
+    def _explained(self, error: sqlite3.Error | UnicodeDecodeError, attempt: str) -> StoreError:
         """What SQLite's error means for an operator."""
         told = f"cannot {attempt} (ledger {self.path}): {error}"
+        code = getattr(error, "sqlite_errorcode", 0)
+        if isinstance(error, UnicodeDecodeError):
+            code = sqlite3.SQLITE_CORRUPT
         # The low byte is the kind of failure, the rest its variety.
-        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        match code & 0xFF:
             case sqlite3.SQLITE_FULL:
                 return StoreFull(f"{told}; nothing of this write was kept; make room, then try again")
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_CONSTRAINT:
@@ -396,6 +414,16 @@ class SQLiteFile:
                 return StoreError(f"{told} ({waited}); another program holds the file; try again")
             case _:
                 return StoreError(told)
+
+
+_DEFINITIONS: Final = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+
+
+@cache
+def _definitions() -> list[Row]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return connection.execute(_DEFINITIONS).fetchall()
 
 
 def _beside(path: Path, suffix: str) -> Path:

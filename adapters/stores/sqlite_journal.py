@@ -54,22 +54,29 @@ class SQLiteJournal:
         if known:
             return int(known[0][0])
         with self._file.transaction() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO source (path, format, summary) VALUES (?, ?, x'')", (path, format)
-            )
+            # Between looking and now another thread may have made it.
             found = connection.execute("SELECT id FROM source WHERE path = ? AND format = ?", (path, format))
-            return int(found.fetchone()[0])
+            if row := found.fetchone():
+                return int(row[0])
+            (id,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM source").fetchone()
+            columns = (id, path, format, b"")
+            connection.execute("INSERT INTO source VALUES (?, ?, ?, ?, ?)", (*columns, _checksum(*columns)))
+        return int(id)
 
     def commit(
         self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes
     ) -> Receipt:
         keys = [_key(record.identity) for record in records]
         with self._file.transaction() as connection:
-            updated = connection.execute("UPDATE source SET summary = ? WHERE id = ?", (summary, source))
-            if updated.rowcount != 1:
+            named = connection.execute("SELECT path, format FROM source WHERE id = ?", (source,)).fetchone()
+            if named is None:
                 raise StoreError(
                     f"cannot commit: the journal has no source {source}; ask source() for one first"
                 )
+            connection.execute(
+                "UPDATE source SET summary = ?, checksum = ? WHERE id = ?",
+                (summary, _checksum(source, *named, summary), source),
+            )
             known = {row[0]: row[1:] for row in _identities(connection, sorted(set(keys)))}
             new: dict[bytes, tuple[bytes, int, int]] = {}
             fresh: list[_Stored] = []
@@ -135,6 +142,7 @@ class SQLiteJournal:
     def verify(self) -> Iterator[Problem]:
         try:
             yield from self._verify_blocks()
+            yield from self._verify_sources()
             yield from self._verify_aside()
         except StoreError as error:
             yield Problem("journal", None, str(error))
@@ -205,6 +213,11 @@ class SQLiteJournal:
                         f"the index of identities has another fingerprint, source or line for {identity}",
                     )
 
+    def _verify_sources(self) -> Iterator[Problem]:
+        for *columns, checksum in self._file.query("SELECT id, path, format, summary, checksum FROM source"):
+            if checksum != _checksum(*columns):
+                yield Problem("journal", None, f"source {columns[0]} ({columns[1]}) is not what was written")
+
     def _verify_aside(self) -> Iterator[Problem]:
         last = 0
         while rows := self._file.query(
@@ -213,6 +226,8 @@ class SQLiteJournal:
             (last, LOOKUP_ROWS),
         ):
             for id, source, line, reason, excerpt, size, checksum in rows:
+                if id != last + 1:
+                    yield Problem("journal", None, f"missing: what was kept aside as number {last + 1}")
                 if checksum != _checksum(source, line, reason, excerpt, size):
                     yield Problem(
                         "journal", None, f"what was kept aside as number {id} is not what was written"

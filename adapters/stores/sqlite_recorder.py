@@ -281,7 +281,7 @@ class SQLiteRecorder(DCBRecorder):
                 break
         if last < sealed_upto:
             yield Problem("ledger", last + 1, f"missing: dropped, the log was sealed up to {sealed_upto}")
-        elif not sealed:
+        elif not sealed and chain is not None:
             yield Problem(
                 "ledger", last, "no append ended here: the last events were inserted or a seal dropped"
             )
