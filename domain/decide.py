@@ -155,10 +155,11 @@ class _Decision:
     def write(self, before: Fields, after: Fields) -> None:
         """Sort what moved into events; what this write's subresource cannot write was moved by a write not in the log."""
         status_only = self.operation.subresource == "status"
+        deletes = self.operation.verb.startswith("delete")  # a namespace's phase goes with its deletion
         own: Changes = {}
         missed: Changes = {}
         for path, change in differences(before, after).items():
-            (own if path.startswith("status.") == status_only else missed)[path] = change
+            (own if deletes or path.startswith("status.") == status_only else missed)[path] = change
         if missed:
             self.observed(MISSED, missed)
         by_event: dict[str, Changes] = {}

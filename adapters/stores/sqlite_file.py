@@ -104,6 +104,9 @@ CREATE TABLE journal_aside (
 # SQLite quotes what it found in a damaged file, and that need not be text.
 _ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 
+# What else reading on can meet in a damaged file: a value of a kind that nothing ever wrote there.
+UNREADABLE: Final = (StoreError, TypeError, ValueError, OverflowError)
+
 Mode = Literal["write", "read"]
 Row = tuple[Any, ...]
 

@@ -26,7 +26,7 @@ from adapters.ports import (
     StoreError,
     collided,
 )
-from adapters.stores.sqlite_file import Row, SQLiteFile
+from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
 
 BLOCK_BYTES: Final = 1024 * 1024
 """Payload bytes in one block at most, unless a single record has more: what reading holds in memory."""
@@ -136,16 +136,21 @@ class SQLiteJournal:
                 last = id
 
     def head(self) -> int:
-        rows = self._file.query("SELECT number + records - 1 FROM journal_block ORDER BY number DESC LIMIT 1")
-        return int(rows[0][0]) if rows else 0
+        rows = self._file.query("SELECT number, records FROM journal_block ORDER BY number DESC LIMIT 1")
+        if not rows:
+            return 0
+        number, records = rows[0]
+        if not isinstance(records, int):
+            raise LedgerDamaged(f"the journal in {self._file.path}: block {number} is damaged; verify it")
+        return int(number + records - 1)
 
     def verify(self) -> Iterator[Problem]:
         try:
             yield from self._verify_blocks()
             yield from self._verify_sources()
             yield from self._verify_aside()
-        except StoreError as error:
-            yield Problem("journal", None, str(error))
+        except UNREADABLE as error:
+            yield Problem("journal", None, f"could not be read to its end: {error}")
 
     def _read(self, after: int, head: int) -> Iterator[Entry]:
         inflate = zstandard.ZstdDecompressor().decompress
@@ -156,12 +161,14 @@ class SQLiteJournal:
                 " WHERE number <= ? ORDER BY number DESC LIMIT 1",
                 (after + 1,),
             )
-            if not rows or after + 1 >= rows[0][0] + rows[0][1]:
+            stored = _opened(rows[0], inflate) if rows else []
+            if isinstance(stored, str):
+                raise LedgerDamaged(
+                    f"the journal in {self._file.path}: block {rows[0][0]}: {stored}; verify it"
+                )
+            if not rows or after + 1 >= rows[0][0] + len(stored):
                 raise LedgerDamaged(f"the journal in {self._file.path} has lost entry {after + 1}; verify it")
             number, _, source, _, _ = rows[0]
-            stored = _opened(rows[0], inflate)
-            if isinstance(stored, str):
-                raise LedgerDamaged(f"the journal in {self._file.path}: block {number}: {stored}; verify it")
             for line, identity, _, payload in stored[after + 1 - number :]:
                 after += 1
                 yield Entry(after, source, line, identity, payload)
@@ -169,26 +176,27 @@ class SQLiteJournal:
     def _verify_blocks(self) -> Iterator[Problem]:
         inflate = zstandard.ZstdDecompressor().decompress
         previous = 0
-        expected = 1
+        expected: int | None = 1  # None behind a block that is damaged, and cannot say what it held
         sound = True
         while rows := self._file.query(
             "SELECT number, records, source, checksum, content FROM journal_block"
             " WHERE number > ? ORDER BY number LIMIT 1",
             (previous,),
         ):
-            number, records, source, _, _ = rows[0]
-            if number != expected:
+            number, _, source, _, _ = rows[0]
+            if expected is not None and number != expected:
                 sound = False
                 yield Problem("journal", expected, f"missing: the next block begins with entry {number}")
             stored = _opened(rows[0], inflate)
+            previous = number
             if isinstance(stored, str):
-                sound = False
+                sound, expected = False, None
                 yield Problem("journal", number, stored)
             else:
+                expected = number + len(stored)
                 for offset, reason in self._not_identified(source, stored):
                     sound = False
                     yield Problem("journal", number + offset, reason)
-            previous, expected = number, number + records
         # A last block that is gone leaves the identities of its records behind.
         ((identities, records),) = self._file.query(
             "SELECT (SELECT count(*) FROM journal_identity), (SELECT total(records) FROM journal_block)"

@@ -29,7 +29,7 @@ from eventsourcing.dcb.api import (
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 
 from adapters.ports import LedgerDamaged, Problem, StoreError
-from adapters.stores.sqlite_file import Row, SQLiteFile
+from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
 
 PAGE_EVENTS: Final = 1000
 # Bound by the number of parameters of one statement, which is 999 in older builds of SQLite.
@@ -79,13 +79,11 @@ class SQLiteRecorder(DCBRecorder):
 
     def head(self) -> int:
         """The position of the last event; 0 when there is none."""
-        rows = self._file.query("SELECT position FROM seal ORDER BY position DESC LIMIT 1")
-        return rows[0][0] if rows else 0
+        return self._last_seal(self._file.query)[0]
 
     def digest(self) -> bytes:
         """32 bytes that stand for all events in their order, however they were batched."""
-        rows = self._file.query("SELECT chain FROM seal ORDER BY position DESC LIMIT 1")
-        return rows[0][0] if rows else GENESIS
+        return self._last_seal(self._file.query)[1]
 
     def append(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None) -> int:
         """Append all events, on disk when this returns, or none of them.
@@ -103,8 +101,7 @@ class SQLiteRecorder(DCBRecorder):
         with self._file.transaction() as connection:
             if condition is not None:
                 self._refuse_if_matched(connection, condition)
-            rows = connection.execute("SELECT position, chain FROM seal ORDER BY position DESC LIMIT 1")
-            position, chain = rows.fetchone() or (0, GENESIS)
+            position, chain = self._last_seal(_selecting(connection))
             names = dict.fromkeys(concatenated.from_iterable((event.type, *event.tags) for event in events))
             ids = self._intern(connection, names)
             type_frames = {name: _encode(name) for name in {event.type for event in events}}
@@ -153,8 +150,8 @@ class SQLiteRecorder(DCBRecorder):
         yield from self._file.verify()
         try:
             yield from self._verify_events()
-        except StoreError as error:
-            yield Problem("ledger", None, str(error))
+        except UNREADABLE as error:
+            yield Problem("ledger", None, f"could not be read to its end: {error}")
 
     def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
         """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
@@ -214,10 +211,19 @@ class SQLiteRecorder(DCBRecorder):
                     f" and matches the condition {query}"
                 )
 
+    def _last_seal(self, select: _Select) -> tuple[int, bytes]:
+        rows = select("SELECT position, chain FROM seal ORDER BY position DESC LIMIT 1", ())
+        if not rows:
+            return 0, GENESIS
+        position, chain = rows[0]
+        if not isinstance(chain, bytes):
+            raise LedgerDamaged(f"the ledger {self._file.path}: the seal at {position} is damaged; verify it")
+        return position, chain
+
     def _known_ids(self, connection: Connection, names: Collection[str]) -> dict[str, int]:
         ids = {name: id for name in names if (id := self._name_ids.get(name)) is not None}
         unknown = [name for name in names if name not in ids]
-        return ids | _select_ids(lambda sql, own: connection.execute(sql, own).fetchall(), unknown)
+        return ids | _select_ids(_selecting(connection), unknown)
 
     def _intern(self, connection: Connection, names: Collection[str]) -> dict[str, int]:
         """The ids of all these names; new ones are written, but not yet remembered."""
@@ -452,6 +458,10 @@ def _select_ids(select: _Select, names: Iterable[str]) -> dict[str, int]:
         some = wanted[start : start + SEARCH_PAGE_EVENTS]
         ids.update(select(f"SELECT name, id FROM name WHERE name IN ({_marks(some)})", some))
     return ids
+
+
+def _selecting(connection: Connection) -> _Select:
+    return lambda sql, parameters: connection.execute(sql, parameters).fetchall()
 
 
 def _marks(parameters: Collection[object]) -> str:

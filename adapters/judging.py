@@ -1,0 +1,123 @@
+"""Decides the journal's records in their true order and keeps the ledger and all that is folded from it up to date.
+
+What the ledger already holds is folded, not decided again, as long as it agrees with the order; at the first record
+that sorts before what was decided a new generation begins. So an import that was killed goes on where it stopped, and a
+late file lands in its true place. `adapters/report.py` is next: it shows what came out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+from adapters.ledger import Ledger, Placed
+from adapters.ordering import Ordered, in_order
+from adapters.ports import Journal
+from domain.decide import decide
+from domain.events import Event
+from domain.operations import OrderKey
+from projections.reading import Reading
+
+BATCH_EVENTS = 1_000
+
+
+class Judged:
+    """What a pass leaves: everything folded, and the digest of the generation."""
+
+    def __init__(self) -> None:
+        self.reading = Reading()
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def fold(self, event: Event, data: bytes) -> None:
+        """Take one event of the ledger in."""
+        self.reading.apply(event)
+        self.count(data)
+
+    def count(self, data: bytes) -> None:
+        """Add an event's bytes to the digest."""
+        self._digest.update(len(data).to_bytes(4, "little"))
+        self._digest.update(data)
+
+    @property
+    def digest(self) -> str:
+        """Of the generation: its events in order, without positions, file names or times of ingest."""
+        return self._digest.hexdigest()
+
+
+def judge(
+    journal: Journal, ledger: Ledger, progress: Callable[[str, int], None] = lambda stage, count: None
+) -> Judged:
+    """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors."""
+    judged = Judged()
+    known = _Known(ledger)
+    batch: list[Event] = []
+    for ordered in in_order(journal, lambda count: progress("order", count)):
+        progress("decide", 1)
+        if known.follows(ordered.order):
+            for placed in known.take():
+                judged.fold(placed.event, placed.data)
+            continue
+        if known.pending:
+            ledger.restart_after(known.last_position, judged.reading.at)
+            known.stop()
+        for event in decide(judged.reading.world, ordered.operation()):
+            judged.reading.apply(event)
+            batch.append(event)
+        if len(batch) >= BATCH_EVENTS:
+            _append(ledger, judged, batch)
+    if known.pending:
+        ledger.restart_after(known.last_position, judged.reading.at)
+    _append(ledger, judged, batch)
+    return judged
+
+
+def fold(ledger: Ledger, until: Callable[[Placed], bool] = lambda placed: False) -> Judged:
+    """Fold what the ledger holds, up to the first event of which `until` is true."""
+    judged = Judged()
+    for placed in ledger.events():
+        if until(placed):
+            break
+        judged.fold(placed.event, placed.data)
+    return judged
+
+
+def _append(ledger: Ledger, judged: Judged, batch: list[Event]) -> None:
+    if batch:
+        for data in ledger.append(batch):
+            judged.count(data)
+        batch.clear()
+
+
+class _Known:
+    """The events that the ledger holds already, a record's at a time."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._events: Iterator[Placed] = ledger.events()
+        self._next: Placed | None = next(self._events, None)
+        self.last_position = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is more of them."""
+        return self._next is not None
+
+    def follows(self, order: OrderKey) -> bool:
+        """Whether the next of them come from the record at this place."""
+        return self._next is not None and self._next.event.order == order
+
+    def take(self) -> Iterator[Placed]:
+        """The events of that record."""
+        assert self._next is not None
+        order = self._next.event.order
+        while self._next is not None and self._next.event.order == order:
+            taken = self._next
+            self.last_position = taken.position
+            self._next = next(self._events, None)
+            yield taken
+
+    def stop(self) -> None:
+        """The rest is superseded."""
+        self._next = None
+
+
+__all__ = ["Judged", "Ordered", "fold", "judge"]

@@ -1,0 +1,115 @@
+"""All rules together: feeds them, asks them, leaves out what another finding tells of, and joins what has one cause.
+
+The order of `RULES` is the order of their docs; the order in which they are fed matters only where one asks another
+(`stuck_deletion` asks `lost_update` and `leaked_ip`). `reading` feeds this; `adapters` shows what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from domain.events import Event
+from domain.resources import Key
+from domain.world import World
+from projections.findings.illegal_transition import IllegalTransition, explained
+from projections.findings.leaked_ip import LeakedIP
+from projections.findings.lost_update import LostUpdate
+from projections.findings.namespace_not_bound import NamespaceNotBound
+from projections.findings.orphaned_subnet import OrphanedSubnet
+from projections.findings.overdue import Overdue, Reactions
+from projections.findings.ready_without_configuration import ReadyWithoutConfiguration
+from projections.findings.rule import OPEN, PENDING, Conclusion, Finding, Rule, Witness
+from projections.findings.stuck_deletion import StuckDeletion
+
+RULES: tuple[type[Rule], ...] = (
+    IllegalTransition,
+    LostUpdate,
+    StuckDeletion,
+    LeakedIP,
+    OrphanedSubnet,
+    NamespaceNotBound,
+    ReadyWithoutConfiguration,
+)
+
+
+class Judge:
+    """The rules of one ledger, and what they conclude."""
+
+    def __init__(self) -> None:
+        self.reactions = Reactions()
+        lost_update = LostUpdate()
+        leaked_ip = LeakedIP(self.reactions)
+        orphaned = OrphanedSubnet()
+        self.rules: tuple[Rule, ...] = (
+            lost_update,
+            leaked_ip,
+            StuckDeletion(lost_update, leaked_ip, self.reactions),
+            orphaned,
+            NamespaceNotBound(orphaned, self.reactions),
+            ReadyWithoutConfiguration(self.reactions),
+            IllegalTransition(),
+        )
+        kinds = {kind for rule in self.rules for kind in rule.watches}
+        self._by_kind = {kind: tuple(rule for rule in self.rules if kind in rule.watches) for kind in kinds}
+
+    def apply(self, event: Event, at: int, world: World) -> None:
+        """Take one event in, after `world` has."""
+        for rule in self._by_kind.get(event.key.kind, ()):
+            rule.apply(event, at, world)
+
+    def conclude(
+        self, world: World, end: int, event: Callable[[int], Event], patience: int | None = None
+    ) -> list[Finding]:
+        """All findings, the open ones first, then by when they began.
+
+        `end` is the time of the last record in microseconds since 1970; `event` gives an event by its place;
+        `patience` in microseconds overrides what overdue means.
+        """
+        conclusion = Conclusion(world, Overdue(self.reactions, end, patience), event)
+        found = [finding for rule in self.rules for finding in rule.conclude(conclusion)]
+        refusals = [finding for finding in found if finding.rule == IllegalTransition.code]
+        others = [finding for finding in found if finding.rule != IllegalTransition.code]
+        leaks = [finding for finding in others if finding.rule == LeakedIP.code]
+        others += [r for r in refusals if not explained(r, others) and not _of_a_leak(r, leaks)]
+        _join(others)
+        rank = {OPEN: 0, PENDING: 1}
+        return sorted(others, key=lambda finding: (rank.get(finding.status, 2), finding.since, finding.id))
+
+
+def _of_a_leak(refusal: Finding, leaks: list[Finding]) -> bool:
+    """Whether an address that was put into a subnet after it had gone, or held it, is told of as a leak."""
+    return any(leak.key == refusal.key or leak.follows == refusal.key for leak in leaks)
+
+
+def _join(findings: list[Finding]) -> None:
+    """Give findings of one cause their root: the finding on what they follow from, else the first of their group."""
+    by_key: dict[Key, list[Finding]] = {}
+    for finding in findings:
+        by_key.setdefault(finding.key, []).append(finding)
+    groups: dict[Key, list[Finding]] = {}
+    for finding in findings:
+        if finding.follows is None:
+            continue
+        roots = [
+            root
+            for root in by_key.get(finding.follows, ())
+            if root is not finding and root.rule != finding.rule and root.follows != finding.key
+        ]
+        if finding.rule == LeakedIP.code:
+            groups.setdefault(finding.follows, []).append(finding)
+        elif roots:
+            root = max(roots, key=lambda root: (root.until is None, root.since))
+            finding.root = root.id
+            if finding.rule == NamespaceNotBound.code:
+                roles = {"trigger": "blocked", "healing": "unblocked"}
+                told = {witness.at for witness in root.witnesses}
+                root.witnesses = sorted(
+                    [*root.witnesses]
+                    + [Witness(roles[w.role], w.at) for w in finding.witnesses if w.role in roles and w.at not in told],
+                    key=lambda witness: witness.at,
+                )
+    for group in groups.values():
+        first = min(group, key=lambda finding: (finding.since, finding.id))
+        for finding in group:
+            if finding is not first:
+                finding.root = first.id

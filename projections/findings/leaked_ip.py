@@ -1,0 +1,286 @@
+"""NL103 leaked-ip: an IP object that outlived its pod and its subnet, so that nobody is left who would release it.
+
+It counts from when its pod was seen to go, by namespace and name, and its subnet was gone (A) or terminating (B). One
+that somebody else than its controller released by hand was leaked, and healed. `orphaned_subnet` is next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from domain.events import OBSERVED, Event
+from domain.ip import pod_of, subnet_of, survives_its_pod
+from domain.kinds import VOCABULARY
+from domain.operations import FINALIZERS
+from domain.resources import FINALIZER, Key
+from domain.world import Departed, Resource, World
+from projections.findings.overdue import Reactions
+from projections.findings.rule import (
+    ERROR,
+    HEALED,
+    OPEN,
+    PENDING,
+    Conclusion,
+    Finding,
+    Rule,
+    Step,
+    clock,
+    guarded_patch,
+    kubectl,
+    seconds,
+    short,
+    witnesses,
+)
+
+TRIGGER = "ip"
+
+
+class _Left(NamedTuple):
+    """What an address was left by: its pod, its subnet, and since when both."""
+
+    pod: Departed
+    subnet_name: str
+    subnet_deletion: int
+    subnet_gone: int
+    since: int
+    since_time: int
+
+
+class _Release(NamedTuple):
+    """An address that was left and then released: late, or by hand."""
+
+    key: Key
+    uid: str
+    born: int
+    left: _Left
+    removed: int
+    deletion: int
+    span: int
+    by_hand: bool
+
+
+class LeakedIP(Rule):
+    """NL103."""
+
+    code = "NL103"
+    name = "leaked-ip"
+    severity = ERROR
+    fires = (
+        "an IP object's pod was seen to go (by namespace and name; not reserved, not of a StatefulSet or VM, not a node's, "
+        "u2o or querier address), its subnet is gone (A) or terminating (B), and its release is overdue, or its finalizer "
+        "was taken off by somebody other than who put it on (a hand repair: healed)."
+    )
+    upstream = ("kube-ovn#4898", "kube-ovn#5364", "kube-ovn#5775", "kube-ovn#6275", "kube-ovn#4243")
+    watches = frozenset({"ip", "pod", "subnet"})
+
+    def __init__(self, reactions: Reactions) -> None:
+        self._reactions = reactions
+        self._pods: dict[Key, Departed] = {}  # IP: how its pod went
+        self._subnets: dict[Key, tuple[str, int, int, int]] = {}  # IP: subnet, its deletion, its end, time of the first
+        self._guards: dict[Key, str] = {}  # IP: who put the finalizer on
+        self._ips: dict[Key, tuple[str, int, int]] = {}  # IP: uid, born, born time; of those that lost pod or subnet
+        self._releases: list[_Release] = []
+
+    # ---- folding
+
+    def apply(self, event: Event, at: int, world: World) -> None:
+        if event.type == OBSERVED:
+            return
+        match event.key.kind:
+            case "ip":
+                self._ip(event, at, world)
+            case "pod":
+                self._pod(event, world)
+            case "subnet":
+                self._subnet(event, at, world)
+
+    def _ip(self, event: Event, at: int, world: World) -> None:
+        key, vocabulary = event.key, VOCABULARY["ip"]
+        ip = world.get(key)
+        if ip is None:
+            self._released(event, at)
+            return
+        if event.happened in (vocabulary.begun, vocabulary.sighted, vocabulary.sighted_terminating):
+            self._forget(key)
+            holder = pod_of(key, ip.fields)
+            if holder is not None and (departed := world.gone(holder)) is not None and departed.seen:
+                self._pods[key] = departed
+            name = subnet_of(ip.fields)
+            subnet_key = Key("subnet", "", name)
+            if (gone := world.gone(subnet_key)) is not None and gone.seen:
+                self._subnets[key] = (name, gone.deletion_at, gone.at, gone.time)
+            elif (subnet := world.get(subnet_key)) is not None and subnet.terminating:
+                self._subnets[key] = (name, subnet.deletion_at, 0, subnet.deletion_time)
+            self._ips[key] = (ip.uid, ip.born_at, ip.born_time)
+        if FINALIZERS in event.changed and FINALIZER in (event.changed[FINALIZERS][1] or ()):
+            self._guards[key] = event.actor
+
+    def _pod(self, event: Event, world: World) -> None:
+        vocabulary = VOCABULARY["pod"]
+        if event.happened == vocabulary.ended:
+            departed = world.gone(event.key)
+            for ip in world.naming(event.key, "ip"):
+                if departed is not None:
+                    self._pods[ip.key] = departed
+        elif event.happened in (vocabulary.begun, vocabulary.sighted):
+            for ip in world.naming(event.key, "ip"):
+                self._pods.pop(ip.key, None)
+
+    def _subnet(self, event: Event, at: int, world: World) -> None:
+        vocabulary = VOCABULARY["subnet"]
+        if event.happened in (vocabulary.begun, vocabulary.sighted):
+            for ip in world.naming(event.key, "ip"):
+                self._subnets.pop(ip.key, None)
+        elif event.happened in (vocabulary.deletion_requested, vocabulary.ended, vocabulary.sighted_terminating):
+            ended = event.happened == vocabulary.ended
+            for ip in world.naming(event.key, "ip"):
+                _, deletion, _, time = self._subnets.get(ip.key, ("", at if not ended else 0, 0, event.time))
+                self._subnets[ip.key] = (event.key.name, deletion, at if ended else 0, time)
+
+    def _released(self, event: Event, at: int) -> None:
+        key = event.key
+        left = self._left(key)
+        known = self._ips.get(key)
+        pod = self._pods.get(key)
+        guard = self._guards.get(key, "")
+        by_hand = bool(guard) and event.actor != guard and event.operation.startswith(("patch", "update"))
+        if pod is not None and not by_hand and known is not None:
+            self._reactions.seen(TRIGGER, event.time - max(pod.time, known[2]))
+        if left is not None and known is not None and event.happened == VOCABULARY["ip"].ended:
+            span = event.time - left.since_time
+            if by_hand or span > 2_000_000:
+                uid, born, _ = known
+                self._releases.append(_Release(key, uid, born, left, at, 0, span, by_hand))
+        self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        for kept in (self._pods, self._subnets, self._guards, self._ips):
+            kept.pop(key, None)
+
+    def _left(self, key: Key) -> _Left | None:
+        """Since when an address has neither pod nor subnet; `None` while it has one of them."""
+        pod, subnet, known = self._pods.get(key), self._subnets.get(key), self._ips.get(key)
+        if pod is None or subnet is None or known is None:
+            return None
+        name, deletion, gone, time = subnet
+        since, since_time = max((pod.at, pod.time), (gone or deletion, time), (known[1], known[2]), key=lambda p: p[1])
+        return _Left(pod, name, deletion, gone, since, since_time)
+
+    def _candidate(self, world: World, key: Key) -> tuple[Resource, _Left] | None:
+        ip = world.get(key)
+        left = self._left(key)
+        if ip is None or left is None or ip.blurred or survives_its_pod(ip.fields) or not ip.finalizers:
+            return None
+        return ip, left
+
+    def concerns(self, key: Key) -> bool:
+        """Whether this IP is left by pod and subnet: its own deletion is a consequence then, and no second finding."""
+        return self._left(key) is not None
+
+    def leaked(self, conclusion: Conclusion) -> set[Key]:
+        """The IPs that are leaked now."""
+        found = set()
+        for key in self._pods:
+            candidate = self._candidate(conclusion.world, key)
+            if candidate is not None and conclusion.overdue.since(TRIGGER, candidate[1].since_time):
+                found.add(key)
+        return found
+
+    # ---- concluding
+
+    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
+        seen: dict[Key, int] = {}
+        for release in self._releases:
+            if release.by_hand or conclusion.overdue.took(TRIGGER, release.span):
+                finding = self._tell_release(conclusion, release)
+                finding.occurrence = seen[release.key] = seen.get(release.key, -1) + 1
+                yield finding
+        for key in self._pods:
+            candidate = self._candidate(conclusion.world, key)
+            if candidate is not None:
+                yield self._tell(conclusion, *candidate)
+
+    def _tell(self, conclusion: Conclusion, ip: Resource, left: _Left) -> Finding:
+        overdue = conclusion.overdue.since(TRIGGER, left.since_time)
+        explanation = self._story(conclusion, ip.born_at, left)
+        if ip.deletion_at:
+            explanation += (
+                f" A delete by {conclusion.said(ip.deletion_at)} only set its deletionTimestamp: the finalizer stays on."
+            )
+        late = seconds(conclusion.overdue.end - left.since_time)
+        explanation += f" For {late} nobody has released it."
+        position = ip.finalizers.index(FINALIZER) if FINALIZER in ip.finalizers else 0
+        repair = [
+            Step(f"kubectl get {kubectl(ip.key)} -o yaml", "check that its pod and its subnet are really gone"),
+        ]
+        if not ip.terminating:
+            repair.append(Step(f"kubectl delete {kubectl(ip.key)} --wait=false", "marks it as going"))
+        repair.append(
+            Step(
+                guarded_patch(
+                    ip.key,
+                    ip.revision if ip.terminating else None,
+                    f'{{"op":"remove","path":"/metadata/finalizers/{position}"}}',
+                ),
+                "takes the finalizer off, and the object goes; nothing else uses the address",
+            )
+        )
+        return self.finding(
+            status=OPEN if overdue else PENDING,
+            key=ip.key,
+            uid=ip.uid,
+            field="metadata.finalizers",
+            reported=ip.finalizers,
+            lawful=[],
+            since=left.since,
+            witnesses=self._witnesses(ip.born_at, left, ip.deletion_at),
+            explanation=explanation,
+            consequence=(
+                "The address is never given out again, and a subnet of that name can never go while it is there."
+                if left.subnet_gone
+                else f"Subnet {left.subnet_name} waits for it in deletion."
+            ),
+            repair=repair,
+            follows=Key("subnet", "", left.subnet_name),
+        )
+
+    def _tell_release(self, conclusion: Conclusion, release: _Release) -> Finding:
+        event = conclusion.event(release.removed)
+        how = "took its finalizer off by hand" if release.by_hand else "released it"
+        return self.finding(
+            status=HEALED,
+            key=release.key,
+            uid=release.uid,
+            since=release.left.since,
+            until=release.removed,
+            field="metadata.finalizers",
+            witnesses=[
+                *self._witnesses(release.born, release.left, 0),
+                *witnesses(("healing", [release.removed])),
+            ],
+            explanation=(
+                f"{self._story(conclusion, release.born, release.left)} {short(event.actor)} {how} at "
+                f"{clock(event.time)}, {seconds(release.span)} after it was left."
+            ),
+            consequence="Until then the address could not be given out, and its subnet could not go.",
+            follows=Key("subnet", "", release.left.subnet_name),
+        )
+
+    def _story(self, conclusion: Conclusion, born: int, left: _Left) -> str:
+        event = conclusion.event(born)
+        made = f"It was made by {conclusion.said(born)}" if event.happened == "IPAllocated" else "It is older than the log"
+        subnet = (
+            f"Subnet {left.subnet_name} went at {clock(conclusion.event(left.subnet_gone).time)}"
+            if left.subnet_gone
+            else f"Subnet {left.subnet_name} is in deletion"
+        )
+        order = ", after its subnet had gone" if left.subnet_gone and born > left.subnet_gone else ""
+        return f"{made}{order}. {subnet}, and its pod at {clock(left.pod.time)}."
+
+    def _witnesses(self, born: int, left: _Left, deletion: int) -> list:  # type: ignore[type-arg]
+        return witnesses(
+            ("created", [born]),
+            ("cause", [left.subnet_deletion, left.subnet_gone, left.pod.deletion_at, left.pod.at]),
+            ("consequence", [deletion]),
+        )

@@ -1,0 +1,159 @@
+"""What a rule is, and what it finds.
+
+A rule looks at each event after the world has taken it in, keeps what it needs, and concludes when it is asked: at the
+end of a replay, or at any moment of a running one. Concluding changes nothing, so it may be asked again. A finding
+cites events by their place in the order; `judge` turns those into witnesses that a person can look up.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from domain.events import Event
+from domain.resources import BY_NAME, Key
+from domain.world import World
+from projections.findings.overdue import Overdue
+
+ERROR, WARNING = "error", "warning"
+OPEN, PENDING, HEALED = "open", "pending", "healed"
+
+
+class Witness(NamedTuple):
+    """An event by its place in the order, and what it is a witness of."""
+
+    role: str
+    at: int
+
+
+class Step(NamedTuple):
+    """One command of a repair, and what it will do."""
+
+    run: str
+    why: str
+
+
+class Finding(msgspec.Struct, kw_only=True):
+    """One thing that is wrong with one resource.
+
+    `since` and `until` are places in the order of events; `until` is set when it healed. `revisions` is the interval
+    of revisions that the writer may have read, `known` whether the record itself says so. `root` is the `id` of the
+    finding that this one follows from.
+    """
+
+    rule: str
+    name: str
+    severity: str
+    status: str
+    key: Key
+    uid: str
+    since: int
+    until: int | None = None
+    field: str | None = None
+    reported: Any = None
+    lawful: Any = None
+    known: bool = False
+    revisions: tuple[int, int] | None = None
+    witnesses: list[Witness] = []
+    explanation: str = ""
+    consequence: str = ""
+    repair: list[Step] = []
+    root: str | None = None
+    follows: Key | None = None
+    occurrence: int = 0
+
+    @property
+    def id(self) -> str:
+        """The same in every replay of the same records."""
+        parts = [self.name, self.key.kind, self.key.path, self.uid[:8] or "-"]
+        if self.field:
+            parts.append(self.field)
+        if self.occurrence:
+            parts.append(str(self.occurrence + 1))
+        return "/".join(parts)
+
+
+class Conclusion(NamedTuple):
+    """What a rule may ask when it concludes: the world now, what is overdue, and any event by its place."""
+
+    world: World
+    overdue: Overdue
+    event: Callable[[int], Event]
+
+    def said(self, at: int) -> str:
+        """`alice at 01:24:03.329` for the event at a place."""
+        event = self.event(at)
+        return f"{short(event.actor)} at {clock(event.time)}"
+
+
+class Rule(ABC):
+    """One rule: its code and name are for ever, its docs say when it fires and which incident it comes from."""
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    severity: ClassVar[str]
+    fires: ClassVar[str]
+    upstream: ClassVar[tuple[str, ...]]
+    watches: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def apply(self, event: Event, at: int, world: World) -> None:
+        """Take one event in, of a kind that the rule watches. `world` has it already."""
+
+    @abstractmethod
+    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
+        """What is wrong, was wrong, or may yet turn out so."""
+
+    def finding(self, **said: Any) -> Finding:
+        """A finding of this rule."""
+        return Finding(rule=self.code, name=self.name, severity=said.pop("severity", self.severity), **said)
+
+
+def witnesses(*groups: tuple[str, Iterable[int]]) -> list[Witness]:
+    """Witnesses in the order of events, each place once, with the first role given to it. Places of 0 are left out."""
+    roles: dict[int, str] = {}
+    for role, places in groups:
+        for at in places:
+            if at:
+                roles.setdefault(at, role)
+    return [Witness(role, at) for at, role in sorted(roles.items())]
+
+
+def clock(time: int) -> str:
+    """The time of day of a moment, in UTC, to the millisecond."""
+    return datetime.fromtimestamp(time / 1_000_000, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def seconds(span: int) -> str:
+    """A span of microseconds for people."""
+    if span < 1_000_000:
+        return f"{span / 1000:.0f} ms"
+    return f"{span / 1_000_000:.1f} s" if span < 120_000_000 else f"{span / 60_000_000:.0f} min"
+
+
+def short(actor: str) -> str:
+    """An actor's name without what every service account's name starts with."""
+    return actor.removeprefix("system:serviceaccount:") or "somebody"
+
+
+def called(key: Key) -> str:
+    """A resource for people: `VPC vpc-shop`, `IP web-0.shop`, `pod shop/web-0`."""
+    kind = key.kind
+    return f"{kind.upper() if kind in ('vpc', 'ip', 'eip', 'fip') else kind} {key.path}"
+
+
+def kubectl(key: Key) -> str:
+    """How kubectl names it: `vpcs.kubeovn.io vpc-shop`, with `-n` where it has a namespace."""
+    where = f" -n {key.namespace}" if key.namespace else ""
+    return f"{BY_NAME[key.kind].api} {key.name}{where}"
+
+
+def guarded_patch(key: Key, revision: int | None, operations: str, *, status: bool = False) -> str:
+    """A JSON patch that the API server refuses if the object has moved on since `revision`."""
+    test = f'{{"op":"test","path":"/metadata/resourceVersion","value":"{revision}"}},' if revision else ""
+    subresource = " --subresource=status" if status else ""
+    return f"kubectl patch {kubectl(key)}{subresource} --type=json -p '[{test}{operations}]'"

@@ -1,0 +1,75 @@
+"""One pass over the log: every event goes to the world, to the audit trail and to the rules, in this order.
+
+Ingest and rebuild use this same class, so what they leave is the same. `findings` is next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from domain.events import Event
+from domain.operations import UNKNOWN
+from domain.resources import KINDS
+from domain.world import Resource, World
+from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
+from projections.audit_trail import AuditTrail
+from projections.findings.judge import Judge
+from projections.standing import Standing
+
+STANDINGS: dict[str, Callable[[World, Resource], Standing]] = {
+    "vpc": vpc_status.standing,
+    "subnet": ip_usage.standing,
+    "eip": eip_readiness.standing,
+    "fip": eip_readiness.standing,
+    "namespace": namespace_binding.standing,
+}
+
+
+class Reading:
+    """Everything that is folded from the log. `at` is the place of the last event taken in."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.trail = AuditTrail()
+        self.judge = Judge()
+        self.at = 0
+        self.refusals = 0
+        self.unknown: dict[str, int] = {}  # why an operation's effect could not be told: how often
+        self.sighted = 0
+        self.revisions: list[int] = []
+        self.gaps: list[dict[str, Any]] = []
+
+    def apply(self, event: Event) -> None:
+        """Take the next event in."""
+        self.at += 1
+        self.world.evolve(event, self.at)
+        self.trail.apply(event)
+        self.judge.apply(event, self.at, self.world)
+        if event.outcome == UNKNOWN and event.reason:
+            self.unknown[event.reason] = self.unknown.get(event.reason, 0) + 1
+        elif event.type.endswith("Sighted"):
+            self.sighted += 1
+        elif event.outcome == "missed" or event.type.endswith("Vanished"):
+            if len(self.gaps) < GAPS_KEPT:
+                self.gaps.append({"resource": str(event.key), "before": event.revision, "at": self.at})
+        if event.type == "TransitionRefused":
+            self.refusals += 1
+        if event.revision is not None:
+            if not self.revisions:
+                self.revisions = [event.revision, event.revision]
+            elif event.revision > self.revisions[1]:
+                self.revisions[1] = event.revision
+
+    def standing(self, resource: Resource) -> Standing:
+        """What a resource's claims should be; empty for kinds without any."""
+        of = STANDINGS.get(resource.key.kind)
+        return of(self.world, resource) if of is not None else Standing()
+
+    def resources(self) -> Iterator[Resource]:
+        """The live resources, by kind in the order of `KINDS`, then by name."""
+        order = {kind.name: place for place, kind in enumerate(KINDS)}
+        yield from sorted(self.world.live.values(), key=lambda r: (order[r.key.kind], r.key))
+
+
+GAPS_KEPT = 1_000
