@@ -148,9 +148,7 @@ class Journal(Protocol):
         """The id of a source, made if it is new."""
         ...
 
-    def commit(
-        self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes
-    ) -> Receipt:
+    def commit(self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes) -> Receipt:
         """Keep all of this, or nothing: one durable transaction.
 
         `summary` replaces what the source's last commit left. The same input kept aside twice is kept once.

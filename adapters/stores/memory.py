@@ -35,9 +35,7 @@ class InMemoryJournal:
         self._sources.append(Source(len(self._sources) + 1, path, format, b""))
         return len(self._sources)
 
-    def commit(
-        self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes
-    ) -> Receipt:
+    def commit(self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes) -> Receipt:
         if not 1 <= source <= len(self._sources):
             raise StoreError(f"cannot commit: the journal has no source {source}; ask source() for one first")
         accepted = []

@@ -303,9 +303,7 @@ class SQLiteFile:
         if not exists and self.mode == "read":
             raise LedgerMissing(f"there is no ledger at {self.path}; nothing to read")
         if not exists and not self.path.parent.is_dir():
-            raise LedgerMissing(
-                f"cannot make the ledger {self.path}: there is no directory {self.path.parent}"
-            )
+            raise LedgerMissing(f"cannot make the ledger {self.path}: there is no directory {self.path.parent}")
         if exists and not os.access(self.path, os.R_OK, effective_ids=True):
             raise StoreError(f"cannot read the ledger {self.path}: permission denied")
         if exists and self.mode == "write" and not os.access(self.path, os.W_OK, effective_ids=True):
@@ -320,9 +318,7 @@ class SQLiteFile:
         self._writer = connection = self._connect(WRITER_CACHE_KIB)
         is_new = self._refuse_foreign_or_newer(connection)
         if not self._durable and not is_new:
-            raise StoreError(
-                f"{self.path} exists: a throw-away ledger must be a new file; open it with durable=True"
-            )
+            raise StoreError(f"{self.path} exists: a throw-away ledger must be a new file; open it with durable=True")
         connection.execute(f"PRAGMA journal_mode = {'WAL' if self._durable else 'MEMORY'}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -405,9 +401,7 @@ class SQLiteFile:
             case sqlite3.SQLITE_FULL:
                 return StoreFull(f"{told}; nothing of this write was kept; make room, then try again")
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_CONSTRAINT:
-                return LedgerDamaged(
-                    f"{told}; verify it to learn where; restore a copy, or replay the sources"
-                )
+                return LedgerDamaged(f"{told}; verify it to learn where; restore a copy, or replay the sources")
             case sqlite3.SQLITE_NOTADB:
                 return NotALedger(f"{self.path} is not a netledger ledger ({error}); it was left as it is")
             case sqlite3.SQLITE_READONLY:

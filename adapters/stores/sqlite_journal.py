@@ -63,16 +63,12 @@ class SQLiteJournal:
             connection.execute("INSERT INTO source VALUES (?, ?, ?, ?, ?)", (*columns, _checksum(*columns)))
         return int(id)
 
-    def commit(
-        self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes
-    ) -> Receipt:
+    def commit(self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes) -> Receipt:
         keys = [_key(record.identity) for record in records]
         with self._file.transaction() as connection:
             named = connection.execute("SELECT path, format FROM source WHERE id = ?", (source,)).fetchone()
             if named is None:
-                raise StoreError(
-                    f"cannot commit: the journal has no source {source}; ask source() for one first"
-                )
+                raise StoreError(f"cannot commit: the journal has no source {source}; ask source() for one first")
             connection.execute(
                 "UPDATE source SET summary = ?, checksum = ? WHERE id = ?",
                 (summary, _checksum(source, *named, summary), source),
@@ -103,10 +99,7 @@ class SQLiteJournal:
         return self._read(max(after, 0), self.head())
 
     def sources(self) -> list[Source]:
-        return [
-            Source(*row)
-            for row in self._file.query("SELECT id, path, format, summary FROM source ORDER BY id")
-        ]
+        return [Source(*row) for row in self._file.query("SELECT id, path, format, summary FROM source ORDER BY id")]
 
     def locate(self, identities: Iterable[str]) -> dict[str, tuple[str, int]]:
         by_key = {_key(identity): identity for identity in identities}
@@ -132,6 +125,8 @@ class SQLiteJournal:
             (last, LOOKUP_ROWS),
         ):
             for id, *columns in rows:
+                if id <= last:
+                    raise LedgerDamaged(f"the journal in {self._file.path} is out of order; verify it")
                 yield KeptAside(*columns)
                 last = id
 
@@ -163,10 +158,8 @@ class SQLiteJournal:
             )
             stored = _opened(rows[0], inflate) if rows else []
             if isinstance(stored, str):
-                raise LedgerDamaged(
-                    f"the journal in {self._file.path}: block {rows[0][0]}: {stored}; verify it"
-                )
-            if not rows or after + 1 >= rows[0][0] + len(stored):
+                raise LedgerDamaged(f"the journal in {self._file.path}: block {rows[0][0]}: {stored}; verify it")
+            if not rows or not rows[0][0] <= after + 1 < rows[0][0] + len(stored):
                 raise LedgerDamaged(f"the journal in {self._file.path} has lost entry {after + 1}; verify it")
             number, _, source, _, _ = rows[0]
             for line, identity, _, payload in stored[after + 1 - number :]:
@@ -184,6 +177,9 @@ class SQLiteJournal:
             (previous,),
         ):
             number, _, source, _, _ = rows[0]
+            if number <= previous:
+                yield Problem("journal", number, f"comes behind {previous}: the table is out of order")
+                return
             if expected is not None and number != expected:
                 sound = False
                 yield Problem("journal", expected, f"missing: the next block begins with entry {number}")
@@ -236,10 +232,10 @@ class SQLiteJournal:
             for id, source, line, reason, excerpt, size, checksum in rows:
                 if id != last + 1:
                     yield Problem("journal", None, f"missing: what was kept aside as number {last + 1}")
+                if id <= last:
+                    return
                 if checksum != _checksum(source, line, reason, excerpt, size):
-                    yield Problem(
-                        "journal", None, f"what was kept aside as number {id} is not what was written"
-                    )
+                    yield Problem("journal", None, f"what was kept aside as number {id} is not what was written")
                 last = id
 
 
@@ -289,8 +285,7 @@ def _keep_aside(connection: Connection, source: int, aside: Iterable[Aside]) -> 
         rows.append((*columns, _checksum(*columns)))
     # The same file read again keeps the same input aside again.
     connection.executemany(
-        "INSERT OR IGNORE INTO journal_aside (source, line, reason, excerpt, size, checksum)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO journal_aside (source, line, reason, excerpt, size, checksum) VALUES (?, ?, ?, ?, ?, ?)",
         rows,
     )
 

@@ -169,9 +169,7 @@ class SQLiteRecorder(DCBRecorder):
             where = f"position IN ({_marks(parameters)}) ORDER BY position"
         return self._sequenced(self._file.query(f"{_EVENT_COLUMNS} WHERE {where}", parameters))
 
-    def _events(
-        self, query: DCBQuery | None, after: int, upto: int, limit: int | None
-    ) -> Iterator[DCBSequencedEvent]:
+    def _events(self, query: DCBQuery | None, after: int, upto: int, limit: int | None) -> Iterator[DCBSequencedEvent]:
         largest = SEARCH_PAGE_EVENTS if query is not None and query.items else PAGE_EVENTS
         wanted = upto if limit is None else limit
         while wanted > 0:
@@ -196,9 +194,7 @@ class SQLiteRecorder(DCBRecorder):
                 for position, type_id, tags, data in rows
             ]
         except msgspec.DecodeError as error:
-            raise LedgerDamaged(
-                f"the ledger {self._file.path} has tags that cannot be read: {error}"
-            ) from error
+            raise LedgerDamaged(f"the ledger {self._file.path} has tags that cannot be read: {error}") from error
 
     def _refuse_if_matched(self, connection: Connection, condition: DCBAppendCondition) -> None:
         query = condition.fail_if_events_match
@@ -261,6 +257,9 @@ class SQLiteRecorder(DCBRecorder):
             fitting: list[tuple[int, int, list[str]]] = []
             for position, type_id, type_name, tags, data, link, seal in rows:
                 reason = None
+                if position <= last:
+                    yield Problem("ledger", position, f"comes behind {last}: the table is out of order")
+                    return
                 if position != last + 1:
                     missing = f"{last + 1}" if position == last + 2 else f"{last + 1} to {position - 1}"
                     yield Problem("ledger", last + 1, f"missing: {missing} dropped before {position}")
@@ -278,9 +277,7 @@ class SQLiteRecorder(DCBRecorder):
                     chain = seal
                 last, sealed = position, seal is not None
             for position, tag in self._not_indexed(fitting):
-                yield Problem(
-                    "ledger", position, f"not found by its tag {tag!r}: the index of tags does not fit"
-                )
+                yield Problem("ledger", position, f"not found by its tag {tag!r}: the index of tags does not fit")
                 sound = False
             indexed += sum(len(tags) for _, _, tags in fitting)
             if len(rows) < PAGE_EVENTS:
@@ -288,16 +285,12 @@ class SQLiteRecorder(DCBRecorder):
         if last < sealed_upto:
             yield Problem("ledger", last + 1, f"missing: dropped, the log was sealed up to {sealed_upto}")
         elif not sealed and chain is not None:
-            yield Problem(
-                "ledger", last, "no append ended here: the last events were inserted or a seal dropped"
-            )
+            yield Problem("ledger", last, "no append ended here: the last events were inserted or a seal dropped")
         elif sound:
             # Where an event is damaged already, what the index has for it says nothing more.
             ((held,),) = self._file.query("SELECT count(*) FROM event_tag WHERE position <= ?", (last,))
             if held != indexed:
-                yield Problem(
-                    "ledger", None, f"the index of tags has {held} rows where the events have {indexed}"
-                )
+                yield Problem("ledger", None, f"the index of tags has {held} rows where the events have {indexed}")
 
     def _not_indexed(self, events: list[tuple[int, int, list[str]]]) -> Iterator[tuple[int, str]]:
         """The (position, tag) pairs of these (position, type, tags) that the index does not have."""
@@ -353,9 +346,7 @@ class SQLiteSubscription(DCBSubscription[SQLiteRecorder]):
     It ends when it is stopped or its file is closed. One thread may wait in it while another stops it.
     """
 
-    def __init__(
-        self, recorder: SQLiteRecorder, file: SQLiteFile, query: DCBQuery | None, after: int | None
-    ) -> None:
+    def __init__(self, recorder: SQLiteRecorder, file: SQLiteFile, query: DCBQuery | None, after: int | None) -> None:
         super().__init__(recorder, query, after)
         self._file = file
         self._page: deque[DCBSequencedEvent] = deque()

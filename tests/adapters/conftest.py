@@ -1,14 +1,32 @@
 """What the tests of the stores share."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from adapters.stores.sqlite_file import SQLiteFile
 
 LONG_SEARCH = os.environ.get("NETLEDGER_SEARCH") == "long"
+MODULE_SECONDS = 1200 if LONG_SEARCH else 120
+
+
+@pytest.fixture(scope="module")
+def no_endless_wait() -> Iterator[None]:
+    """A subscription that misses an event waits for ever; the test of it must not."""
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"the tests of this module did not end within {MODULE_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    # Again and again: leaving a block may wait, too.
+    signal.setitimer(signal.ITIMER_REAL, MODULE_SECONDS, 5)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

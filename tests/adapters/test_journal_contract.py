@@ -76,9 +76,7 @@ def test_one_record_object_twice_in_a_commit_is_a_duplicate(journal):
 def test_a_record_with_a_taken_identity_is_kept_aside_with_its_reason(journal):
     source = journal.source("a.log", "audit")
     journal.commit(source, [record("a", 1)], [], b"")
-    receipt = journal.commit(
-        source, [record("a", 9, b"other"), record("b", 10), record("b", 11, b"x")], [], b""
-    )
+    receipt = journal.commit(source, [record("a", 9, b"other"), record("b", 10), record("b", 11, b"x")], [], b"")
     assert (receipt.accepted, receipt.duplicates, receipt.collisions) == ([False, True, False], 0, 2)
     assert [entry.line for entry in journal.read()] == [1, 10]
     first, second = journal.kept_aside()
@@ -160,9 +158,7 @@ def test_sqlite_accepts_and_answers_exactly_as_memory_does(tmp_path_factory, com
         line = 0
         for name, said in commits:
             records = [record(identity, line := line + 1, says) for identity, says in said]
-            receipts = [
-                j.commit(j.source(name, "audit"), records, [], b"s%d" % line) for j in (memory, sqlite)
-            ]
+            receipts = [j.commit(j.source(name, "audit"), records, [], b"s%d" % line) for j in (memory, sqlite)]
             assert receipts[0] == receipts[1]
         assert list(sqlite.read()) == list(memory.read())
         assert list(sqlite.kept_aside()) == list(memory.kept_aside())

@@ -27,6 +27,8 @@ from hypothesis import strategies as st
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
 
+pytestmark = pytest.mark.usefixtures("no_endless_wait")
+
 WRITERS = 8
 
 

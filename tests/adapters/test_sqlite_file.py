@@ -31,6 +31,8 @@ from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
 from tests.adapters.sqlite_child import event_at
 
+pytestmark = pytest.mark.usefixtures("no_endless_wait")
+
 NOBODY = 65534
 
 

@@ -7,11 +7,15 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
 from tests.adapters.conftest import LONG_SEARCH
 from tests.adapters.sqlite_child import event_at, record_at
+
+pytestmark = pytest.mark.usefixtures("no_endless_wait")
 
 KILLS = 100 if LONG_SEARCH else 15
 KILLS_A_FILE = 5
