@@ -75,7 +75,9 @@ def files_in(paths: Iterable[str]) -> list[str]:
         elif place.is_dir():
             inside = sorted(str(file) for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
             if not inside:
-                raise NothingToRead(f"{path}: the folder holds no files; name the audit logs, or the folder they are in")
+                raise NothingToRead(
+                    f"{path}: the folder holds no files; name the audit logs, or the folder they are in"
+                )
             found.update(dict.fromkeys(inside))
         elif place.exists():
             found[path] = None
@@ -194,7 +196,7 @@ class _Counted(io.RawIOBase):
         return count
 
 
-class _opened:  # noqa: N801 - used like a function
+class _opened:
     """A file's lines as `(number, line, what is wrong with it)`, plain or gzip, and the counter under it."""
 
     def __init__(self, path: str) -> None:

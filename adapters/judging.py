@@ -44,9 +44,7 @@ class Judged:
         return self._digest.hexdigest()
 
 
-def judge(
-    journal: Journal, ledger: Ledger, progress: Callable[[str, int], None] = lambda stage, count: None
-) -> Judged:
+def judge(journal: Journal, ledger: Ledger, progress: Callable[[str, int], None] = lambda stage, count: None) -> Judged:
     """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors."""
     judged = Judged()
     known = _Known(ledger)

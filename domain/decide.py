@@ -335,7 +335,9 @@ def _adopted_by_another(world: World, event: Event) -> Iterator[Event]:
 
 def _stranded(world: World, event: Event) -> Iterator[Event]:
     for address in list(world.naming(event.key, "ip")):
-        yield from _follow(event, "IPLeaked" if _pod_is_gone(world, address.key, address.fields) else "IPStranded", [address])
+        yield from _follow(
+            event, "IPLeaked" if _pod_is_gone(world, address.key, address.fields) else "IPStranded", [address]
+        )
 
 
 def _off_path_ips(world: World, key: Key) -> list[Resource]:

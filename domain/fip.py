@@ -42,7 +42,9 @@ def _other_fip_uses_the_eip(world: World, change: Change) -> str | None:
 
 
 other_fip_uses_the_eip = Guard(
-    "other_fip_uses_the_eip", "another FIP uses its EIP (kube-ovn refuses to program it)", _other_fip_uses_the_eip
+    "other_fip_uses_the_eip",
+    "another FIP uses its EIP (kube-ovn refuses to program it)",
+    _other_fip_uses_the_eip,
 )
 
 LIFECYCLE = Lifecycle(
@@ -69,7 +71,12 @@ LIFECYCLE = Lifecycle(
         Row("FIPDeconfigured", (TERMINATING,), SAME, "floating-ip-del was started: its deletion is under way"),
         Row("FIPGatewayPodReplaced", (READY, REDO, SIGHTED), REDO, "the new gateway pod starts with no rules"),
         Row("FIPGatewayPodReplaced", (REQUESTED, CLASHING, TERMINATING), SAME, "a new gateway pod came"),
-        Row("FIPGuarded", (*LIVE, TERMINATING), SAME, "the controller puts its finalizer on (first, since #5142)"),
+        Row(
+            "FIPGuarded",
+            (*LIVE, TERMINATING),
+            SAME,
+            "the controller puts its finalizer on (first, since #5142)",
+        ),
         Row("FIPUnguarded", (*LIVE, TERMINATING), SAME, "a finalizer comes off"),
         Row("FIPRetargeted", (READY, REDO), REDO, "it maps another address now"),
         Row("FIPRetargeted", (REQUESTED, SIGHTED, CLASHING, TERMINATING), SAME, "it maps another address now"),
@@ -77,7 +84,12 @@ LIFECYCLE = Lifecycle(
         Row("FIPLabelled", (*LIVE, TERMINATING), SAME, "labels or annotations change"),
         Row("FIPStatusReported", (*LIVE, TERMINATING), SAME, "the controller writes ready and redo: claims"),
         Row("FIPDeletionRequested", LIVE, TERMINATING, "a user deletes it; the finalizer holds it"),
-        Row("FIPRemoved", (*LIVE, TERMINATING), GONE, "the last finalizer came off, or there was none to hold it"),
+        Row(
+            "FIPRemoved",
+            (*LIVE, TERMINATING),
+            GONE,
+            "the last finalizer came off, or there was none to hold it",
+        ),
         Row("FIPVanished", (*LIVE, TERMINATING), GONE, "another object bears its name: it went unseen"),
     ),
 )

@@ -145,9 +145,7 @@ class Lifecycle:
             states=list(self.states),
             initial=ABSENT,
             auto_transitions=False,
-            transitions=[
-                {"trigger": row.event, "source": list(row.sources), "dest": row.target} for row in self.rows
-            ],
+            transitions=[{"trigger": row.event, "source": list(row.sources), "dest": row.target} for row in self.rows],
             **options,
         )
 

@@ -42,7 +42,12 @@ LIFECYCLE = Lifecycle(
     "nat-gateway",
     (
         Row("NatGatewayCreated", (ABSENT, GONE, GHOST), REQUESTED, "a user asks for a gateway"),
-        Row("NatGatewaySighted", (ABSENT, GONE, GHOST, *LIVE, TERMINATING), SIGHTED, "first heard of in mid-life"),
+        Row(
+            "NatGatewaySighted",
+            (ABSENT, GONE, GHOST, *LIVE, TERMINATING),
+            SIGHTED,
+            "first heard of in mid-life",
+        ),
         Row(
             "NatGatewaySightedTerminating",
             (ABSENT, GONE, GHOST, *LIVE, TERMINATING),
@@ -51,13 +56,23 @@ LIFECYCLE = Lifecycle(
         ),
         Row("GatewayPodStarted", LIVE, RUNNING, "a pod of it is made; it starts with no addresses"),
         Row("GatewayPodStarted", (TERMINATING,), SAME, "a pod of it is made while it goes"),
-        Row("GatewayPodStopped", (RUNNING, SIGHTED, DOWN), DOWN, "its pod is gone: what was configured in it is too"),
+        Row(
+            "GatewayPodStopped",
+            (RUNNING, SIGHTED, DOWN),
+            DOWN,
+            "its pod is gone: what was configured in it is too",
+        ),
         Row("GatewayPodStopped", (REQUESTED, TERMINATING), SAME, "its pod is gone"),
         Row("NatGatewayGuarded", (*LIVE, TERMINATING), SAME, "the controller puts its finalizer on"),
         Row("NatGatewayUnguarded", (*LIVE, TERMINATING), SAME, "a finalizer comes off"),
         Row("NatGatewaySpecChanged", (*LIVE, TERMINATING), SAME, "a user changes it"),
         Row("NatGatewayLabelled", (*LIVE, TERMINATING), SAME, "labels or annotations change"),
-        Row("NatGatewayStatusReported", (*LIVE, TERMINATING), SAME, "the controller writes what it believes: a claim"),
+        Row(
+            "NatGatewayStatusReported",
+            (*LIVE, TERMINATING),
+            SAME,
+            "the controller writes what it believes: a claim",
+        ),
         Row("NatGatewayDeletionRequested", LIVE, TERMINATING, "a user deletes it"),
         Row(
             "NatGatewayRemoved",

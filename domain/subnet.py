@@ -41,10 +41,7 @@ def _vpc_is_gone(world: World, change: Change) -> str | None:
 
 def _address_in_it(world: World, change: Change) -> str | None:
     names = [
-        resource.key
-        for kind in ("ip", "eip")
-        for resource in world.naming(change.key, kind)
-        if not resource.blurred
+        resource.key for kind in ("ip", "eip") for resource in world.naming(change.key, kind) if not resource.blurred
     ]
     if not names:
         return None
@@ -75,11 +72,26 @@ LIFECYCLE = Lifecycle(
         ),
         Row("SubnetGuarded", (CREATED, SIGHTED), GUARDED, "the controller puts its finalizer on"),
         Row("SubnetGuarded", (GUARDED, ORPHANED), SAME, "the finalizer comes on late, or under a second name"),
-        Row("SubnetUnguarded", (GUARDED, SIGHTED), CREATED, "the finalizer comes off an object that is not deleted"),
+        Row(
+            "SubnetUnguarded",
+            (GUARDED, SIGHTED),
+            CREATED,
+            "the finalizer comes off an object that is not deleted",
+        ),
         Row("SubnetUnguarded", (ORPHANED, TERMINATING), SAME, "one of several finalizers comes off"),
-        Row("SubnetSpecChanged", (*LIVE, TERMINATING), SAME, "a user or the controller fills in or changes its spec"),
+        Row(
+            "SubnetSpecChanged",
+            (*LIVE, TERMINATING),
+            SAME,
+            "a user or the controller fills in or changes its spec",
+        ),
         Row("SubnetLabelled", (*LIVE, TERMINATING), SAME, "labels or annotations change"),
-        Row("SubnetStatusReported", (*LIVE, TERMINATING), SAME, "the controller writes counts and conditions: claims"),
+        Row(
+            "SubnetStatusReported",
+            (*LIVE, TERMINATING),
+            SAME,
+            "the controller writes counts and conditions: claims",
+        ),
         Row("SubnetOrphaned", (CREATED, GUARDED, SIGHTED), ORPHANED, "its Vpc went under it (#5068, #4104)"),
         Row("SubnetOrphaned", (ORPHANED, TERMINATING), SAME, "its Vpc went while it was going itself"),
         Row("SubnetAdopted", (ORPHANED,), GUARDED, "a Vpc of that name is there again, or it names another"),

@@ -48,7 +48,12 @@ LIFECYCLE = Lifecycle(
         ),
         Row("VPCGuarded", (CREATED, SIGHTED), GUARDED, "the controller puts its finalizer on (since #5071)"),
         Row("VPCGuarded", (GUARDED,), SAME, "an upgrade adds the new finalizer name beside the old (#3748)"),
-        Row("VPCUnguarded", (GUARDED, SIGHTED), CREATED, "the finalizer comes off an object that is not deleted"),
+        Row(
+            "VPCUnguarded",
+            (GUARDED, SIGHTED),
+            CREATED,
+            "the finalizer comes off an object that is not deleted",
+        ),
         Row("VPCUnguarded", (TERMINATING,), SAME, "one of several finalizers comes off"),
         Row("VPCSpecChanged", (*LIVE, TERMINATING), SAME, "a user changes routes, peers or namespaces"),
         Row("VPCLabelled", (*LIVE, TERMINATING), SAME, "labels or annotations change"),

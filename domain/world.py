@@ -15,7 +15,7 @@ from domain import lifecycle
 from domain.events import OBSERVED, REFUSED, Event, Vocabulary
 from domain.kinds import VOCABULARY
 from domain.operations import DELETION, FINALIZERS, UNKNOWN, Fields, request_of
-from domain.resources import Key
+from domain.resources import FINALIZER, Key
 
 DEPARTED_KEPT = 10_000
 """How many names of gone resources of each kind are remembered: enough for what comes just after a removal."""
@@ -35,6 +35,7 @@ class Resource:
         "deletion_at",
         "deletion_time",
         "fields",
+        "guarded_by",
         "key",
         "last_at",
         "programmed",
@@ -59,6 +60,7 @@ class Resource:
         self.deletion_time = 0
         self.last_at = at
         self.blurred = False
+        self.guarded_by = ""  # who put the controller's finalizer on
         # Of a gateway pod: the commands that were started in it, each with when and by which request.
         self.programmed: dict[str, tuple[int, str]] | None = None
 
@@ -86,7 +88,7 @@ class Departed(NamedTuple):
     time: int
     seen: bool  # False: it must have gone, but nothing in the log says how
     deletion_at: int
-    by: str
+    by_hand: bool  # somebody else took the finalizer off than who had put it on
 
 
 class Change(NamedTuple):
@@ -179,7 +181,7 @@ class World:
     def _write(self, resource: Resource, event: Event, at: int, vocabulary: Vocabulary) -> None:
         fields = resource.fields
         moved_references = False
-        for path, (_, after) in event.changed.items():
+        for path, (before, after) in event.changed.items():
             if path.startswith("command"):
                 if resource.programmed is None:
                     resource.programmed = {}
@@ -189,6 +191,8 @@ class World:
                 fields.pop(path, None)
             else:
                 fields[path] = after
+            if path == FINALIZERS and FINALIZER in (after or ()) and FINALIZER not in (before or ()):
+                resource.guarded_by = event.actor
             if path == DELETION and after is not None and not resource.deletion_at:
                 resource.deletion_at = at
                 resource.deletion_time = event.time
@@ -213,7 +217,7 @@ class World:
             time=event.time,
             seen=seen,
             deletion_at=resource.deletion_at if resource else 0,
-            by=event.actor,
+            by_hand=bool(resource and resource.guarded_by and resource.guarded_by != event.actor),
         )
         if len(departed) > DEPARTED_KEPT:
             del departed[next(iter(departed))]

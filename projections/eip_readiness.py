@@ -35,7 +35,10 @@ def readiness(world: World, resource: Resource) -> tuple[bool | None, str]:
         return None, f"the gateway's pod {pod.key.path} is older than the log"
     if pod.programmed is None:
         return None, f"no exec at all is recorded for {pod.key.path}"
-    return False, f"there is no evidence that {verb} {rule} was started in {pod.key.path}, the gateway's pod of today"
+    return (
+        False,
+        f"there is no evidence that {verb} {rule} was started in {pod.key.path}, the gateway's pod of today",
+    )
 
 
 def rules_on(world: World, eip: Resource) -> list[str]:

@@ -52,11 +52,17 @@ def standing(world: World, vpc: Resource) -> Standing:
         unknown = [
             name
             for name in reported[SUBNETS] or ()
-            if name not in live and world.get(Key("subnet", "", name)) is None and not world.gone(Key("subnet", "", name))
+            if name not in live
+            and world.get(Key("subnet", "", name)) is None
+            and not world.gone(Key("subnet", "", name))
         ]
         complete = not unknown
     return Standing(
-        lawful={SUBNETS: live if complete else None, PEERS: peers_of(vpc), SWITCH: default if complete else None},
+        lawful={
+            SUBNETS: live if complete else None,
+            PEERS: peers_of(vpc),
+            SWITCH: default if complete else None,
+        },
         reported=reported,
         because={SUBNETS: "the live subnets whose spec.vpc names it, without those in deletion"},
         detail={"held_by": counted, "default_switch": default},

@@ -146,7 +146,9 @@ def classify(line: bytes) -> Recognised | Ignored:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotAnAuditEvent(_why(error)) from None
     if not event.apiVersion.startswith("audit.k8s.io/") or event.kind != "Event":
-        raise NotAnAuditEvent(f"kind {event.kind or '(none)'} of {event.apiVersion or '(no apiVersion)'} is no audit event")
+        raise NotAnAuditEvent(
+            f"kind {event.kind or '(none)'} of {event.apiVersion or '(no apiVersion)'} is no audit event"
+        )
     if _kind_of(event) is None:
         return Ignored(event.stageTimestamp)
     moment(event.stageTimestamp, "stageTimestamp")
@@ -402,4 +404,3 @@ def _query(event: _Line) -> dict[str, list[str]]:
 
 def _why(error: Exception) -> str:
     return str(error).replace("JSON is malformed", "it is not JSON") or type(error).__name__
-

@@ -12,7 +12,17 @@ from domain.events import REFUSED, Event
 from domain.kinds import VOCABULARY
 from domain.resources import Key
 from domain.world import World
-from projections.findings.rule import HEALED, OPEN, WARNING, Conclusion, Finding, Rule, Step, called, witnesses
+from projections.findings.rule import (
+    HEALED,
+    OPEN,
+    WARNING,
+    Conclusion,
+    Finding,
+    Rule,
+    Step,
+    called,
+    witnesses,
+)
 
 REFUSALS_KEPT = 10_000
 
@@ -95,4 +105,3 @@ def explained(refusal: Finding, others: list[Finding]) -> bool:
         if other.key == refusal.key and other.uid == refusal.uid and refusal.key.kind == "ip":
             return True
     return False
-

@@ -12,10 +12,9 @@ from typing import NamedTuple
 from domain.events import OBSERVED, Event
 from domain.ip import pod_of, subnet_of, survives_its_pod
 from domain.kinds import VOCABULARY
-from domain.operations import FINALIZERS
 from domain.resources import FINALIZER, Key
 from domain.world import Departed, Resource, World
-from projections.findings.overdue import Reactions
+from projections.findings.overdue import Reactions, release_of
 from projections.findings.rule import (
     ERROR,
     HEALED,
@@ -33,7 +32,7 @@ from projections.findings.rule import (
     witnesses,
 )
 
-TRIGGER = "ip"
+TRIGGER = release_of("ip")
 
 
 class _Left(NamedTuple):
@@ -48,16 +47,14 @@ class _Left(NamedTuple):
 
 
 class _Release(NamedTuple):
-    """An address that was left and then released: late, or by hand."""
+    """An address that was left, and then released by hand."""
 
     key: Key
     uid: str
     born: int
     left: _Left
     removed: int
-    deletion: int
     span: int
-    by_hand: bool
 
 
 class LeakedIP(Rule):
@@ -78,7 +75,6 @@ class LeakedIP(Rule):
         self._reactions = reactions
         self._pods: dict[Key, Departed] = {}  # IP: how its pod went
         self._subnets: dict[Key, tuple[str, int, int, int]] = {}  # IP: subnet, its deletion, its end, time of the first
-        self._guards: dict[Key, str] = {}  # IP: who put the finalizer on
         self._ips: dict[Key, tuple[str, int, int]] = {}  # IP: uid, born, born time; of those that lost pod or subnet
         self._releases: list[_Release] = []
 
@@ -99,7 +95,7 @@ class LeakedIP(Rule):
         key, vocabulary = event.key, VOCABULARY["ip"]
         ip = world.get(key)
         if ip is None:
-            self._released(event, at)
+            self._released(event, at, world)
             return
         if event.happened in (vocabulary.begun, vocabulary.sighted, vocabulary.sighted_terminating):
             self._forget(key)
@@ -113,15 +109,13 @@ class LeakedIP(Rule):
             elif (subnet := world.get(subnet_key)) is not None and subnet.terminating:
                 self._subnets[key] = (name, subnet.deletion_at, 0, subnet.deletion_time)
             self._ips[key] = (ip.uid, ip.born_at, ip.born_time)
-        if FINALIZERS in event.changed and FINALIZER in (event.changed[FINALIZERS][1] or ()):
-            self._guards[key] = event.actor
 
     def _pod(self, event: Event, world: World) -> None:
         vocabulary = VOCABULARY["pod"]
         if event.happened == vocabulary.ended:
             departed = world.gone(event.key)
             for ip in world.naming(event.key, "ip"):
-                if departed is not None:
+                if departed is not None and not survives_its_pod(ip.fields):
                     self._pods[ip.key] = departed
         elif event.happened in (vocabulary.begun, vocabulary.sighted):
             for ip in world.naming(event.key, "ip"):
@@ -132,30 +126,33 @@ class LeakedIP(Rule):
         if event.happened in (vocabulary.begun, vocabulary.sighted):
             for ip in world.naming(event.key, "ip"):
                 self._subnets.pop(ip.key, None)
-        elif event.happened in (vocabulary.deletion_requested, vocabulary.ended, vocabulary.sighted_terminating):
+        elif event.happened in (
+            vocabulary.deletion_requested,
+            vocabulary.ended,
+            vocabulary.sighted_terminating,
+        ):
             ended = event.happened == vocabulary.ended
             for ip in world.naming(event.key, "ip"):
                 _, deletion, _, time = self._subnets.get(ip.key, ("", at if not ended else 0, 0, event.time))
                 self._subnets[ip.key] = (event.key.name, deletion, at if ended else 0, time)
 
-    def _released(self, event: Event, at: int) -> None:
+    def _released(self, event: Event, at: int, world: World) -> None:
         key = event.key
-        left = self._left(key)
-        known = self._ips.get(key)
-        pod = self._pods.get(key)
-        guard = self._guards.get(key, "")
-        by_hand = bool(guard) and event.actor != guard and event.operation.startswith(("patch", "update"))
-        if pod is not None and not by_hand and known is not None:
-            self._reactions.seen(TRIGGER, event.time - max(pod.time, known[2]))
-        if left is not None and known is not None and event.happened == VOCABULARY["ip"].ended:
-            span = event.time - left.since_time
-            if by_hand or span > 2_000_000:
-                uid, born, _ = known
-                self._releases.append(_Release(key, uid, born, left, at, 0, span, by_hand))
+        left, known, pod = self._left(key), self._ips.get(key), self._pods.get(key)
+        departed = world.gone(key)
         self._forget(key)
+        if departed is None or not departed.seen or known is None:
+            return
+        if not departed.by_hand:
+            # Its own controller released it: however late, somebody was left to do so, and it was not leaked.
+            if pod is not None:
+                self._reactions.seen(TRIGGER, event.time - max(pod.time, known[2]))
+        elif left is not None:
+            span = event.time - left.since_time
+            self._releases.append(_Release(key, known[0], known[1], left, at, span))
 
     def _forget(self, key: Key) -> None:
-        for kept in (self._pods, self._subnets, self._guards, self._ips):
+        for kept in (self._pods, self._subnets, self._ips):
             kept.pop(key, None)
 
     def _left(self, key: Key) -> _Left | None:
@@ -178,6 +175,10 @@ class LeakedIP(Rule):
         """Whether this IP is left by pod and subnet: its own deletion is a consequence then, and no second finding."""
         return self._left(key) is not None
 
+    def told_of(self, key: Key) -> bool:
+        """Whether an IP that is gone now is told of as leaked, and released by hand."""
+        return any(release.key == key for release in self._releases)
+
     def leaked(self, conclusion: Conclusion) -> set[Key]:
         """The IPs that are leaked now."""
         found = set()
@@ -192,10 +193,9 @@ class LeakedIP(Rule):
     def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
         seen: dict[Key, int] = {}
         for release in self._releases:
-            if release.by_hand or conclusion.overdue.took(TRIGGER, release.span):
-                finding = self._tell_release(conclusion, release)
-                finding.occurrence = seen[release.key] = seen.get(release.key, -1) + 1
-                yield finding
+            finding = self._tell_release(conclusion, release)
+            finding.occurrence = seen[release.key] = seen.get(release.key, -1) + 1
+            yield finding
         for key in self._pods:
             candidate = self._candidate(conclusion.world, key)
             if candidate is not None:
@@ -205,9 +205,7 @@ class LeakedIP(Rule):
         overdue = conclusion.overdue.since(TRIGGER, left.since_time)
         explanation = self._story(conclusion, ip.born_at, left)
         if ip.deletion_at:
-            explanation += (
-                f" A delete by {conclusion.said(ip.deletion_at)} only set its deletionTimestamp: the finalizer stays on."
-            )
+            explanation += f" A delete by {conclusion.said(ip.deletion_at)} only set its deletionTimestamp: the finalizer stays on."
         late = seconds(conclusion.overdue.end - left.since_time)
         explanation += f" For {late} nobody has released it."
         position = ip.finalizers.index(FINALIZER) if FINALIZER in ip.finalizers else 0
@@ -247,7 +245,6 @@ class LeakedIP(Rule):
 
     def _tell_release(self, conclusion: Conclusion, release: _Release) -> Finding:
         event = conclusion.event(release.removed)
-        how = "took its finalizer off by hand" if release.by_hand else "released it"
         return self.finding(
             status=HEALED,
             key=release.key,
@@ -260,8 +257,8 @@ class LeakedIP(Rule):
                 *witnesses(("healing", [release.removed])),
             ],
             explanation=(
-                f"{self._story(conclusion, release.born, release.left)} {short(event.actor)} {how} at "
-                f"{clock(event.time)}, {seconds(release.span)} after it was left."
+                f"{self._story(conclusion, release.born, release.left)} {short(event.actor)} took its finalizer off "
+                f"by hand at {clock(event.time)}, {seconds(release.span)} after it was left."
             ),
             consequence="Until then the address could not be given out, and its subnet could not go.",
             follows=Key("subnet", "", release.left.subnet_name),
@@ -269,7 +266,9 @@ class LeakedIP(Rule):
 
     def _story(self, conclusion: Conclusion, born: int, left: _Left) -> str:
         event = conclusion.event(born)
-        made = f"It was made by {conclusion.said(born)}" if event.happened == "IPAllocated" else "It is older than the log"
+        made = (
+            f"It was made by {conclusion.said(born)}" if event.happened == "IPAllocated" else "It is older than the log"
+        )
         subnet = (
             f"Subnet {left.subnet_name} went at {clock(conclusion.event(left.subnet_gone).time)}"
             if left.subnet_gone

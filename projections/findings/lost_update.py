@@ -181,7 +181,8 @@ class LostUpdate(Rule):
     ) -> None:
         lost = max([claim.removed[m] for m in extra] + [claim.added[m] for m in missing])
         basis = next(
-            (v for v in reversed(claim.values) if v.last < lost and extra <= v.members and not missing & v.members), None
+            (v for v in reversed(claim.values) if v.last < lost and extra <= v.members and not missing & v.members),
+            None,
         )
         causes: dict[str, list[int]] = {}
         for member in sorted(extra | missing):
@@ -328,7 +329,11 @@ class LostUpdate(Rule):
             yield finding
 
     def _tell(self, conclusion: Conclusion, fault: _Fault, until: int | None) -> Finding:
-        world, lost, over = conclusion.world, conclusion.event(fault.lost), conclusion.event(fault.overwriting)
+        world, lost, over = (
+            conclusion.world,
+            conclusion.event(fault.lost),
+            conclusion.event(fault.overwriting),
+        )
         resource = world.get(fault.key) if until is None else None
         lawful = self._lawful(world, resource, fault) if resource is not None else None
         basis = fault.basis
@@ -397,7 +402,9 @@ class LostUpdate(Rule):
         for member in sorted(fault.extra):
             places = fault.causes.get(member) or []
             if places and fault.key.kind == "vpc":
-                told.append(f"Subnet {member} was deleted by {conclusion.said(places[0])}, before the write that was lost.")
+                told.append(
+                    f"Subnet {member} was deleted by {conclusion.said(places[0])}, before the write that was lost."
+                )
         for member in sorted(fault.missing):
             places = fault.causes.get(member) or []
             if places:
@@ -413,7 +420,9 @@ class LostUpdate(Rule):
         if fault.field == vpc_status.SUBNETS:
             return "The controller does not treat the missing subnet as part of the Vpc: no routes, no NAT for it (kube-ovn#5162)."
         if fault.field in COUNTS:
-            return "The controller decides by this count: a deleted subnet waits for ever, or goes under addresses in use."
+            return (
+                "The controller decides by this count: a deleted subnet waits for ever, or goes under addresses in use."
+            )
         return "Whoever relies on this field acts on a state that is not there."
 
     def _repair(self, resource: Resource, fault: _Fault, lawful: Any) -> list[Step]:

@@ -90,7 +90,9 @@ class NamespaceNotBound(Rule):
         elif event.happened == vocabulary.begun:
             if namespace.get(SWITCH) is None:
                 self._wait(event, at, world)
-        elif event.happened == "NamespaceRelabelled" and event.key not in self._waiting and namespace.get(SWITCH) is None:
+        elif (
+            event.happened == "NamespaceRelabelled" and event.key not in self._waiting and namespace.get(SWITCH) is None
+        ):
             self._relabelled(event, at, world)
 
     def _subnet(self, key: Key, world: World) -> None:
@@ -136,7 +138,8 @@ class NamespaceNotBound(Rule):
         if waiting is None:
             return
         span = event.time - waiting.time
-        self._reactions.seen(TRIGGER, span)
+        if not waiting.orphans:  # what delayed it was seen: it is no measure for others
+            self._reactions.seen(TRIGGER, span)
         if span > FLOOR:
             self._late.append((waiting, at, span))
 
@@ -160,8 +163,8 @@ class NamespaceNotBound(Rule):
     def _tell(self, conclusion: Conclusion, waiting: _Waiting, status: str, until: int | None) -> Finding:
         trigger = conclusion.event(waiting.trigger)
         did = "made" if trigger.happened == "NamespaceCreated" else "relabelled"
-        slowest = self._reactions.slowest(TRIGGER)
-        usual = f" Others were annotated within {seconds(slowest)}." if slowest is not None else ""
+        measure = self._reactions.measure(TRIGGER)
+        usual = f" Others were annotated within {seconds(measure[1])}." if measure is not None else ""
         explanation = (
             f"Namespace {waiting.key.name} was {did} by {short(trigger.actor)} at {clock(trigger.time)}; "
             f"subnet {', '.join(waiting.subnets)} serves it."
@@ -179,9 +182,13 @@ class NamespaceNotBound(Rule):
             explanation += f" The controller's own request on it was refused at {clock(conclusion.event(waiting.failures[-1]).time)}."
         if waiting.orphans:
             names = ", ".join(key.name for key in waiting.orphans[:3])
-            explanation += f" Subnet {names}, whose Vpc is gone, was there: the handler stumbles over it (kube-ovn#5028)."
+            explanation += (
+                f" Subnet {names}, whose Vpc is gone, was there: the handler stumbles over it (kube-ovn#5028)."
+            )
         else:
-            explanation += " That is consistent with an orphan subnet from before the log (kube-ovn#5028); none was seen."
+            explanation += (
+                " That is consistent with an orphan subnet from before the log (kube-ovn#5028); none was seen."
+            )
         return self.finding(
             status=status,
             key=waiting.key,
@@ -192,7 +199,9 @@ class NamespaceNotBound(Rule):
             since=waiting.trigger,
             until=until,
             witnesses=witnesses(
-                ("trigger", [waiting.trigger]), ("failure", waiting.failures), ("healing", [until] if until else [])
+                ("trigger", [waiting.trigger]),
+                ("failure", waiting.failures),
+                ("healing", [until] if until else []),
             ),
             explanation=explanation,
             consequence="Pods in it get no address: getPodDefaultSubnet fails with `namespace … network annotations is empty`.",

@@ -97,7 +97,10 @@ class OrphanedSubnet(Rule):
 
     def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
         seen: dict[Key, int] = {}
-        for orphan, until, deletion in [*self._healed, *((o, 0, self._deletions.get(o.key, 0)) for o in self._open.values())]:
+        for orphan, until, deletion in [
+            *self._healed,
+            *((o, 0, self._deletions.get(o.key, 0)) for o in self._open.values()),
+        ]:
             finding = self._tell(conclusion, orphan, until, deletion)
             finding.occurrence = seen[orphan.key] = seen.get(orphan.key, -1) + 1
             yield finding
@@ -105,7 +108,9 @@ class OrphanedSubnet(Rule):
     def _tell(self, conclusion: Conclusion, orphan: _Orphan, until: int, deletion: int) -> Finding:
         if orphan.vpc_gone:
             removal = conclusion.event(orphan.vpc_gone)
-            how = f"Vpc {orphan.vpc} was removed by {short(removal.actor)} at {clock(removal.time)} ({removal.operation})"
+            how = (
+                f"Vpc {orphan.vpc} was removed by {short(removal.actor)} at {clock(removal.time)} ({removal.operation})"
+            )
         else:
             how = f"Vpc {orphan.vpc} is gone"
         made = " before it was made" if orphan.born else " under it"
@@ -140,6 +145,9 @@ class OrphanedSubnet(Rule):
                     "if addresses are still in use in it, create the Vpc again instead: "
                     f"kubectl create -f - with kind Vpc, name {orphan.vpc}",
                 ),
-                Step(f"kubectl delete {kubectl(name)}", "otherwise delete the orphan; waiting namespaces are bound after it"),
+                Step(
+                    f"kubectl delete {kubectl(name)}",
+                    "otherwise delete the orphan; waiting namespaces are bound after it",
+                ),
             ],
         )

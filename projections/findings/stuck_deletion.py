@@ -16,7 +16,7 @@ from domain.world import Resource, World
 from projections import vpc_status
 from projections.findings.leaked_ip import LeakedIP
 from projections.findings.lost_update import LostUpdate
-from projections.findings.overdue import Reactions
+from projections.findings.overdue import FLOOR, Reactions, release_of
 from projections.findings.rule import (
     ERROR,
     HEALED,
@@ -33,14 +33,21 @@ from projections.findings.rule import (
     witnesses,
 )
 
-HOLDERS = {"vpc": ("subnet",), "subnet": ("ip", "eip"), "ip": (), "eip": ("fip",), "fip": (), "nat-gateway": ("eip",)}
+HOLDERS = {
+    "vpc": ("subnet",),
+    "subnet": ("ip", "eip"),
+    "ip": (),
+    "eip": ("fip",),
+    "fip": (),
+    "nat-gateway": ("eip",),
+}
 """What the guard on a kind's removal counts."""
 
 DEPARTURES_KEPT = 16
 
 
 class _Wait(NamedTuple):
-    """A deletion that took long: from its trigger to its removal, for when the limit is known."""
+    """A deletion that ended by hand: from its trigger to its removal, for when the limit is known."""
 
     key: Key
     uid: str
@@ -85,7 +92,7 @@ class StuckDeletion(Rule):
             if event.happened == vocabulary.ended:
                 self._departed(event, at, world)
             if resource is None:
-                self._removed(event, at)
+                self._removed(event, at, world)
             elif resource.terminating and resource.finalizers:
                 known = bool(resource.deletion_at) and resource.seen_from_birth
                 self._terminating[key] = (resource.uid, resource.deletion_at, resource.deletion_time, known)
@@ -103,23 +110,31 @@ class StuckDeletion(Rule):
                 departures.append((at, event.time))
                 del departures[:-DEPARTURES_KEPT]
 
-    def _removed(self, event: Event, at: int) -> None:
+    def _removed(self, event: Event, at: int, world: World) -> None:
         departures = self._departures.pop(event.key, [])
         wait = self._terminating.pop(event.key, None)
-        if wait is None or not wait[3]:
+        departed = world.gone(event.key)
+        if wait is None or departed is None or not departed.seen or not wait[3]:
             return
         uid, deletion, deletion_time, _ = wait
         last_at, last_time = max([(deletion, deletion_time), *departures[-1:]], key=lambda pair: pair[1])
         span = event.time - last_time
-        self._reactions.seen(event.key.kind, span)
-        if span > 2_000_000:
+        if not departed.by_hand:
+            # Its own controller let it go: however late, it was not stuck.
+            if event.key.kind != "ip":  # an IP's release is measured from its pod's end
+                self._reactions.seen(release_of(event.key.kind), span)
+            return
+        held = any(True for kind in HOLDERS[event.key.kind] for _ in world.naming(event.key, kind))
+        if not held and span > FLOOR and not (event.key.kind == "ip" and self._leaked_ip.told_of(event.key)):
             places = tuple(place for place, _ in departures)
             self._waits.append(_Wait(event.key, uid, deletion, last_at, places, at, span))
 
     def _watch_ghosts(self, key: Key, at: int, world: World) -> None:
         """Since when, and until when, a terminating Vpc lists a subnet that a lost update put back."""
         vpc = world.get(key)
-        ghosts = self._lost_update.ghosts(key) if vpc is not None and vpc.terminating and vpc.finalizers else frozenset()
+        ghosts = (
+            self._lost_update.ghosts(key) if vpc is not None and vpc.terminating and vpc.finalizers else frozenset()
+        )
         if ghosts:
             self._ghosted.setdefault(key, at)
             self._ghosts[key] = ghosts
@@ -145,7 +160,7 @@ class StuckDeletion(Rule):
                 follows=key,
             )
         for wait in self._waits:
-            if conclusion.overdue.took(wait.key.kind, wait.span):
+            if conclusion.overdue.took(release_of(wait.key.kind), wait.span):
                 yield self.finding(
                     status=HEALED,
                     key=wait.key,
@@ -156,8 +171,8 @@ class StuckDeletion(Rule):
                         ("cause", [wait.deletion]), ("released", wait.departures), ("healing", [wait.removed])
                     ),
                     explanation=(
-                        f"{called(wait.key)} was in deletion with nothing left to wait for, and went "
-                        f"{seconds(wait.span)} later."
+                        f"{called(wait.key)} was in deletion with nothing left to wait for; "
+                        f"{conclusion.said(wait.removed)} took its finalizer off by hand, {seconds(wait.span)} later."
                     ),
                     consequence="Whatever waited for its name or its addresses waited with it.",
                 )
@@ -198,7 +213,7 @@ class StuckDeletion(Rule):
             return
         departures = self._departures.get(key, [])
         last = max([(resource.deletion_at, resource.deletion_time), *departures], key=lambda pair: pair[1])
-        overdue = conclusion.overdue.since(key.kind, last[1])
+        overdue = conclusion.overdue.since(release_of(key.kind), last[1])
         late = seconds(conclusion.overdue.end - last[1])
         yield self._stuck(
             conclusion,
