@@ -429,7 +429,7 @@ def _searches(query: DCBQuery | None, ids: Mapping[str, int]) -> list[_Search]:
 
 
 def _search_by_tags(tags: list[int], types: list[int]) -> _Search:
-    """Walk the index of the first tag; ask it about the others, and for the type, at every step."""
+    """Walk the index of the first tag, and ask about the others at every step: the rarest tag goes first."""
     first, *others = tags
     sql = "SELECT position FROM event_tag AS walked WHERE tag = ?4 AND position > ?1 AND position <= ?2"
     if types:
