@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from adapters.ledger import Ledger, Placed
-from adapters.ordering import Ordered, in_order
+from adapters.ordering import in_order
 from adapters.ports import Journal
 from domain.decide import decide
 from domain.events import Event
@@ -26,11 +26,13 @@ class Judged:
 
     def __init__(self) -> None:
         self.reading = Reading()
+        self.last_time = 0
         self._digest = hashlib.blake2b(digest_size=16)
 
     def fold(self, event: Event, data: bytes) -> None:
         """Take one event of the ledger in."""
         self.reading.apply(event)
+        self.last_time = max(self.last_time, event.time)
         self.count(data)
 
     def count(self, data: bytes) -> None:
@@ -116,6 +118,3 @@ class _Known:
     def stop(self) -> None:
         """The rest is superseded."""
         self._next = None
-
-
-__all__ = ["Judged", "Ordered", "fold", "judge"]

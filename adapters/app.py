@@ -1,0 +1,153 @@
+"""The composition root: what a command or a daemon works with is put together here, and nothing is built at import.
+
+`opened` gives a store, kept or thrown away; `replay` reads files into it, judges them and leaves the read models beside
+it. `report` turns that into what people see; `cli` is the way in.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from adapters.ingest import Progress, Span, Tally, files_in, ingest
+from adapters.judging import Judged, fold, judge
+from adapters.ledger import Ledger, Placed
+from adapters.ports import Journal
+from adapters.sources.audit_log import NotAnAuditEvent, moment
+from adapters.stores.sqlite_file import Mode, SQLiteFile
+from adapters.stores.sqlite_journal import SQLiteJournal
+from adapters.stores.sqlite_recorder import SQLiteRecorder
+from projections.findings.rule import Finding
+
+
+class Store(NamedTuple):
+    """A ledger and its journal, and the file that holds both."""
+
+    file: SQLiteFile
+    recorder: SQLiteRecorder
+    journal: Journal
+    ledger: Ledger
+
+
+class Outcome(NamedTuple):
+    """What a replay leaves: how the reading went, what was judged, and what is wrong. `end` is microseconds."""
+
+    tallies: list[Tally]
+    judged: Judged
+    findings: list[Finding]
+    end: int
+
+
+class Moment(NamedTuple):
+    """A point in the log that a person named: a time in microseconds since 1970, or an API server revision."""
+
+    time: int | None
+    revision: int | None
+
+    def passed_by(self, placed: Placed) -> bool:
+        """Whether an event lies behind it."""
+        event = placed.event
+        if self.revision is not None:
+            return event.order is not None and event.order.anchor > self.revision
+        assert self.time is not None
+        return event.time > self.time
+
+
+class NotAMoment(ValueError):
+    """What was given as `--at` is neither a time nor a revision. The message says what is taken."""
+
+
+@contextmanager
+def opened(path: str | None, mode: Mode = "write") -> Iterator[Store]:
+    """The store at `path`; without one a throw-away store that is gone when the block ends. Raises `StoreError`."""
+    if path is not None:
+        with SQLiteFile(path, mode) as file:
+            yield _store(file)
+        return
+    with tempfile.TemporaryDirectory(prefix="netledger-") as folder, SQLiteFile(
+        Path(folder) / "replay.ledger", durable=False
+    ) as file:
+        yield _store(file)
+
+
+def read_moment(text: str) -> Moment:
+    """`--at`: a revision (digits), or a time such as `2026-11-21T01:24:04Z`. Raises `NotAMoment`."""
+    if text.isdecimal():
+        return Moment(None, int(text))
+    try:
+        return Moment(moment(text, "--at"), None)
+    except NotAnAuditEvent:
+        raise NotAMoment(
+            f"{text!r} is neither a revision (digits, such as 330) nor a time (such as 2026-11-21T01:24:04.5Z)"
+        ) from None
+
+
+def replay(
+    store: Store,
+    paths: Sequence[str],
+    *,
+    at: Moment | None = None,
+    patience: int | None = None,
+    reading: Callable[[str], Progress] = lambda path: lambda bytes_read: None,
+    judging: Callable[[str, int], None] = lambda stage, count: None,
+) -> Outcome:
+    """Read `paths` into the store and judge it all. Raises `NothingToRead` and `StoreError`.
+
+    `patience` is in microseconds; `at` asks for the state and the findings at a point of the log.
+    """
+    tallies = [ingest(path, store.journal, reading(path)) for path in files_in(paths)]
+    judged = judge(store.journal, store.ledger, judging)
+    return conclude(store, judged, tallies, at=at, patience=patience)
+
+
+def conclude(
+    store: Store,
+    judged: Judged,
+    tallies: list[Tally],
+    *,
+    at: Moment | None = None,
+    patience: int | None = None,
+) -> Outcome:
+    """What is wrong in what was judged, at the log's end or at a point of it."""
+    end = end_of(store.journal)
+    if at is not None:
+        judged = fold(store.ledger, at.passed_by)
+        end = at.time if at.time is not None else (judged.last_time or end)
+    findings = judged.reading.judge.conclude(
+        judged.reading.world, end, lambda place: store.ledger.event_at(place).event, patience
+    )
+    return Outcome(tallies, judged, findings, end)
+
+
+def span_of(journal: Journal) -> Span:
+    """From when to when the sources last, every record counted."""
+    whole = Span()
+    for source in journal.sources():
+        if source.summary:
+            one = msgspec.msgpack.decode(source.summary, type=Span)
+            for time in (one.first, one.last):
+                if time:
+                    whole.reach(time)
+    return whole
+
+
+def end_of(journal: Journal) -> int:
+    """The time of the last record of all, in microseconds since 1970; 0 for an empty journal."""
+    last = span_of(journal).last
+    return moment(last, "the last record's time") if last else 0
+
+
+def iso(time: int) -> str:
+    """A moment as RFC 3339 in UTC, to the microsecond."""
+    return datetime.fromtimestamp(time / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _store(file: SQLiteFile) -> Store:
+    recorder = SQLiteRecorder(file)
+    return Store(file, recorder, SQLiteJournal(file), Ledger(recorder))
