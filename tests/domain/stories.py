@@ -163,7 +163,7 @@ class Story:
         return self.tell(path, verb, REMOVED, by=by, uid=thing.uid, after=dict(thing.fields))
 
     def run(self, path: str, line: str, *, by: str = CONTROLLER, request: str = "", **operation: Any) -> list[Event]:
-        """An exec in a pod: `eip-add 192.168.100.11` is what nat-gateway.sh is asked; `request` makes it a later stage."""
+        """An exec in a pod: `eip-add 192.168.100.11` is what nat-gateway.sh is asked; `request` names its request."""
         words = ("bash", "-c", f"bash /kube-ovn/nat-gateway.sh {line}")
         return self.tell(
             path, "create", RAN, by=by, code=101, subresource="exec", command=words, request=request, **operation
@@ -291,7 +291,7 @@ class Story:
         assert got == state, f"{path} should be {state}, and is {got}"
 
     def recorded(self, *expected: str) -> None:
-        """The last step became exactly these: `VPCCreated vpc/shop`, `refused VPCRemoved vpc/shop`, `observed vpc/shop`."""
+        """The last step became exactly these: `VPCCreated vpc/a`, `refused VPCRemoved vpc/a`, `observed vpc/a`."""
         got = self.recorded_of(self.last)
         assert got == list(expected), f"the last step should be {list(expected)}, and is {got}"
 

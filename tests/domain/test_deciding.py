@@ -27,14 +27,9 @@ ALL = tuple(LIFECYCLES)
 PATHS = {kind: f"{kind}/shop/thing" if BY_NAME[kind].namespaced else f"{kind}/thing" for kind in ALL}
 
 
-def types(kind: str) -> tuple[str, str, str]:
-    vocabulary = VOCABULARY[kind]
-    return vocabulary.begun, vocabulary.deletion_requested, vocabulary.ended
-
-
 @pytest.mark.parametrize("kind", HELD)
 def test_deletion_with_a_finalizer_is_request_then_removal(kind):
-    begun, requested, ended = types(kind)
+    requested, ended = VOCABULARY[kind].deletion_requested, VOCABULARY[kind].ended
     path, story = PATHS[kind], Story()
     story.given.create(path, held=True)
     story.when.delete(path)
