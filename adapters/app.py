@@ -70,9 +70,10 @@ def opened(path: str | None, mode: Mode = "write") -> Iterator[Store]:
         with SQLiteFile(path, mode) as file:
             yield _store(file)
         return
-    with tempfile.TemporaryDirectory(prefix="netledger-") as folder, SQLiteFile(
-        Path(folder) / "replay.ledger", durable=False
-    ) as file:
+    with (
+        tempfile.TemporaryDirectory(prefix="netledger-") as folder,
+        SQLiteFile(Path(folder) / "replay.ledger", durable=False) as file,
+    ):
         yield _store(file)
 
 

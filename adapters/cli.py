@@ -6,6 +6,7 @@ stderr. Exit status: 0 no open error, 1 open errors, 2 the work could not be don
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -39,6 +40,9 @@ OPEN_ERRORS, FAILED = 1, 2
 
 def main() -> None:
     """What `start` runs."""
+    # A replay makes few cycles and many objects that live long: looking for garbage as often as by default costs more.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     # A reader that has seen enough (`| head`) ends us quietly, as it ends any other filter.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -233,7 +237,9 @@ def get(
             rows = views.resources(kind.name, namespace if kind.namespaced else None, name)
         if name is not None and not rows:
             key = Key(kind.name, namespace or "", name)
-            fail(f"{key} is not there{' at ' + at if at else ''}; `netledger history {key}` shows what the log knows of it")
+            fail(
+                f"{key} is not there{' at ' + at if at else ''}; `netledger history {key}` shows what the log knows of it"
+            )
     if output in ("json", "yaml"):
         _print_data(rows if name is None else rows[0], output)
     elif output == "name":
@@ -326,9 +332,7 @@ def history(
 @click.option("--open", "only_open", is_flag=True, help="Leave out what healed.")
 @output_option("table", "wide", "json", "yaml", "name")
 @explained
-def findings(
-    finding_id: str | None, ledger_path: str | None, no_headers: bool, only_open: bool, output: str
-) -> None:
+def findings(finding_id: str | None, ledger_path: str | None, no_headers: bool, only_open: bool, output: str) -> None:
     """List what is wrong, or tell one finding whole. Exit status 1 if errors are open."""
     with questioned(ledger_path) as (_, views):
         rows = views.findings()
@@ -514,4 +518,3 @@ def _print_data(value: Any, output: str) -> None:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     else:
         click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
-

@@ -62,10 +62,21 @@ def findings_page() -> str:
         "| code | name | severity | fires when |",
         "|---|---|---|---|",
     ]
-    parts += [f"| [{rule.code}](#{rule.code.lower()}-{rule.name}) | `{rule.name}` | {rule.severity} | {rule.fires} |" for rule in RULES]
+    parts += [
+        f"| [{rule.code}](#{rule.code.lower()}-{rule.name}) | `{rule.name}` | {rule.severity} | {rule.fires} |"
+        for rule in RULES
+    ]
     for rule in RULES:
         module = sys.modules[rule.__module__].__doc__ or ""
-        parts += ["", f"## {rule.code} {rule.name}", "", f"Severity: {rule.severity}.", "", f"Fires when {rule.fires}", ""]
+        parts += [
+            "",
+            f"## {rule.code} {rule.name}",
+            "",
+            f"Severity: {rule.severity}.",
+            "",
+            f"Fires when {rule.fires}",
+            "",
+        ]
         parts += [" ".join(module.split("\n\n")[0].split()), ""]
         links = []
         for incident in rule.upstream:

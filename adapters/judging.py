@@ -18,7 +18,7 @@ from domain.events import Event
 from domain.operations import OrderKey
 from projections.reading import Reading
 
-BATCH_EVENTS = 1_000
+BATCH_EVENTS = 4_000
 
 
 class Judged:

@@ -1,7 +1,8 @@
 """Puts the journal's records into the one true order, on disk where they are many, so that memory stays bounded.
 
-Two sorts, with `domain/order.py` between them: by stage time, because the order needs to see what had completed when;
-then by the keys it gives. `adapters/judging.py` is next: it decides what comes out of here.
+What is sorted are heads, not records: by stage time, because the order needs to see what had completed when; then by
+the keys that `domain/order.py` gives. The records themselves are read from the journal once more, front to back, and
+wait for their turn (`_Payloads`). `adapters/judging.py` is next: it decides what comes out of here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import heapq
 import struct
 import tempfile
+from array import array
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
@@ -22,6 +24,9 @@ from domain.order import Head, Sequencer
 
 RUN_BYTES = 16 << 20
 """How much is sorted in memory before it goes to disk as one run."""
+
+WAITING_BYTES = 32 << 20
+"""How many bytes of records wait in memory for their turn before they wait on disk."""
 
 CHUNK_BYTES = 64 << 10
 """How much of a run is read back at a time: there may be a few hundred runs."""
@@ -42,32 +47,96 @@ class Ordered(NamedTuple):
 def in_order(journal: Journal, progress: Callable[[int], None] = lambda records: None) -> Iterator[Ordered]:
     """All records of the journal in the true order. `progress` is told of each block of records it has looked at."""
     by_time = _Sorter()
-    seen = 0
+    parts: dict[int, int] = {}  # of the few records that are about several objects: how many
+    number = 0
     for entry in journal.read():
-        for head in audit_log.heads(entry.identity, entry.payload):
-            by_time.add((head.time, head.identity, head.part), _pack((head, entry.payload)))
-        seen += 1
-        if not seen % 1_000:
+        heads = audit_log.heads(entry.identity, entry.payload)
+        if len(heads) != 1:
+            parts[entry.number] = len(heads)
+        for head in heads:
+            by_time.add((head.time, head.identity, head.part), _pack((head, entry.number)))
+        number = entry.number
+        if not number % 1_000:
             progress(1_000)
-    progress(seen % 1_000)
+    progress(number % 1_000)
     by_key = _Sorter()
-    sequencer: Sequencer[bytes] = Sequencer()
+    sequencer: Sequencer[int] = Sequencer()
     for _, packed in by_time:
-        head, payload = _unpack_head(packed)
-        for order, outcome, carried in sequencer.feed(head, payload):
+        for order, outcome, carried in sequencer.feed(*_unpack_head(packed)):
             by_key.add(msgspec.structs.astuple(order), _pack((outcome, carried)))
     for order, outcome, carried in sequencer.flush():
         by_key.add(msgspec.structs.astuple(order), _pack((outcome, carried)))
-    for key, packed in by_key:
-        outcome, payload = _unpack_placed(packed)
-        yield Ordered(OrderKey(*key), outcome, payload)
+    with _Payloads(journal, number, parts) as payloads:
+        for key, packed in by_key:
+            outcome, carried = _unpack_placed(packed)
+            yield Ordered(OrderKey(*key), outcome, payloads.take(carried))
 
 
 _encoder = msgspec.msgpack.Encoder()
 _pack = _encoder.encode
-_unpack_head = msgspec.msgpack.Decoder(tuple[Head, bytes]).decode
-_unpack_placed = msgspec.msgpack.Decoder(tuple[str, bytes]).decode
+_unpack_head = msgspec.msgpack.Decoder(tuple[Head, int]).decode
+_unpack_placed = msgspec.msgpack.Decoder(tuple[str, int]).decode
 _unpack_chunk = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], bytes]]).decode
+
+
+class _Payloads:
+    """The journal's records by number, read front to back and handed out in another order.
+
+    Logs are nearly in order already, so few wait at a time. When those that wait are more than `WAITING_BYTES` they
+    go to a file, where each is found by its offset: eight bytes of memory a record, however shuffled the input is.
+    """
+
+    def __init__(self, journal: Journal, upto: int, parts: dict[int, int]) -> None:
+        self._entries = journal.read()
+        self._upto = upto  # what came after the order was made is not in it
+        self._parts = parts
+        self._waiting: dict[int, bytes] = {}
+        self._bytes = 0
+        self._spilled: IO[bytes] | None = None
+        self._offsets = array("q")
+
+    def __enter__(self) -> _Payloads:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._spilled is not None:
+            self._spilled.close()
+
+    def take(self, number: int) -> bytes:
+        """A record's payload. Each is asked for as often as it has parts, and then forgotten."""
+        while True:
+            payload = self._waiting.get(number)
+            if payload is not None:
+                if self._parts.get(number, 1) > 1:
+                    self._parts[number] -= 1
+                else:
+                    del self._waiting[number]
+                    self._bytes -= len(payload)
+                return payload
+            if number < len(self._offsets) and self._offsets[number] >= 0:
+                return self._from_disk(number)
+            entry = next(self._entries)
+            self._waiting[entry.number] = entry.payload
+            self._bytes += len(entry.payload)
+            if self._bytes > WAITING_BYTES:
+                self._spill()
+
+    def _spill(self) -> None:
+        if self._spilled is None:
+            self._spilled = tempfile.TemporaryFile(prefix="netledger-")  # noqa: SIM115 - closed with the block
+            self._offsets = array("q", [-1]) * (self._upto + 1)
+        self._spilled.seek(0, 2)
+        for number, payload in self._waiting.items():
+            if number <= self._upto:
+                self._offsets[number] = self._spilled.tell()
+                self._spilled.write(struct.pack("<I", len(payload)) + payload)
+        self._waiting, self._bytes = {}, 0
+
+    def _from_disk(self, number: int) -> bytes:
+        assert self._spilled is not None
+        self._spilled.seek(self._offsets[number])
+        (length,) = struct.unpack("<I", self._spilled.read(4))
+        return self._spilled.read(length)
 
 
 class _Sorter:

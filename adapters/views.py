@@ -80,7 +80,9 @@ class Views:
                 connection.execute("INSERT INTO report VALUES (?)", (json.dumps(rest, sort_keys=True),))
             fresh.replace(self.path)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"the views {self.path} cannot be written ({error}); the ledger itself is complete") from error
+            raise StoreError(
+                f"the views {self.path} cannot be written ({error}); the ledger itself is complete"
+            ) from error
 
     def resources(self, kind: str, namespace: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
         """The live resources of a kind, by name."""
@@ -107,9 +109,9 @@ class Views:
         """All rows of all tables, for comparing two of them."""
         tables = ("stands", "resource", "finding", "activity", "report")
         with self._connected() as connection:
-            return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables[:4]} | {
-                "report": connection.execute("SELECT * FROM report").fetchall()
-            }
+            return {
+                table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables[:4]
+            } | {"report": connection.execute("SELECT * FROM report").fetchall()}
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

@@ -100,9 +100,7 @@ class ApiServer:
             object_["metadata"]["resourceVersion"] = self.next_revision()
         self.answer(actor, "patch", object_, subresource="status", request={"status": status})
 
-    def update(
-        self, actor: Actor, object_: Json, *, metadata: Json | None = None, spec: Json | None = None
-    ) -> None:
+    def update(self, actor: Actor, object_: Json, *, metadata: Json | None = None, spec: Json | None = None) -> None:
         """The whole object is read, changed and put back, as of the revision it was read at."""
         self.log.begin()
         read = object_["metadata"]["resourceVersion"]

@@ -87,9 +87,7 @@ BOB: Final = _actor(
     _KUBECTL,
     _binding("tenant-network", "tenant-network", 'Group "tenant-bob"'),
 )
-BOB_FORBIDDEN: Final = _actor(
-    "bob", "uid-bob", ["tenant-bob", "system:authenticated"], _KUBECTL, "", allowed=False
-)
+BOB_FORBIDDEN: Final = _actor("bob", "uid-bob", ["tenant-bob", "system:authenticated"], _KUBECTL, "", allowed=False)
 KUBE_OVN: Final = _actor(
     "system:serviceaccount:kube-system:ovn",
     "uid-sa-ovn",
@@ -222,9 +220,7 @@ class AuditLog:
                 "stageTimestamp": self._request_time,
             }
             if reference is not None:  # what only the body tells is not known yet
-                unknown = (
-                    ("uid", "resourceVersion", "name") if verb == "create" else ("uid", "resourceVersion")
-                )
+                unknown = ("uid", "resourceVersion", "name") if verb == "create" else ("uid", "resourceVersion")
                 if "subresource" in reference:
                     unknown = unknown[:2]
                 stage["objectRef"] = {key: value for key, value in reference.items() if key not in unknown}
@@ -239,9 +235,7 @@ class AuditLog:
         event["stageTimestamp"] = self.microtime()
         event["annotations"] = actor.annotations
         if deprecated:
-            event["annotations"] = msgspec.Raw(
-                bytes(actor.annotations)[:-1] + b',"k8s.io/deprecated":"true"}'
-            )
+            event["annotations"] = msgspec.Raw(bytes(actor.annotations)[:-1] + b',"k8s.io/deprecated":"true"}')
         if long_running:
             event["stage"] = "ResponseStarted"
         self._write(_encode(event))

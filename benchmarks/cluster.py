@@ -185,9 +185,7 @@ class Cluster:
             "protocol": "IPv4",
             "provider": f"{EXTERNAL}.kube-system",
         }
-        external = self.api.create(
-            ALICE, "Subnet", EXTERNAL, spec, self._applied("Subnet", EXTERNAL, spec), APPLY
-        )
+        external = self.api.create(ALICE, "Subnet", EXTERNAL, spec, self._applied("Subnet", EXTERNAL, spec), APPLY)
         self._adopt(external)
         yield
 
@@ -420,9 +418,7 @@ class Cluster:
         namespace["status"] = {"phase": "Terminating", "conditions": conditions}
         body = {**namespace, "metadata": dict(metadata)}
         metadata["resourceVersion"] = self.api.next_revision()
-        self.api.answer(
-            NAMESPACE_CONTROLLER, "update", namespace, subresource="status", request=body, read=read
-        )
+        self.api.answer(NAMESPACE_CONTROLLER, "update", namespace, subresource="status", request=body, read=read)
         yield
         self._log.begin()
         namespace["spec"] = {}
@@ -645,9 +641,7 @@ class Cluster:
             "qosClass": "BestEffort",
         }
         pod["metadata"]["resourceVersion"] = self.api.next_revision()
-        self.api.answer(
-            KUBELETS[workload.node], "patch", pod, subresource="status", request={"status": status}
-        )
+        self.api.answer(KUBELETS[workload.node], "patch", pod, subresource="status", request={"status": status})
 
     def _delete_pod(self, actor: Actor, workload: Workload) -> Steps:
         """Marked with thirty seconds of grace; stopped; then removed by its kubelet with none."""
@@ -666,9 +660,7 @@ class Cluster:
         self._log.begin()
         metadata["resourceVersion"] = self.api.next_revision()
         pod["status"] = {**pod["status"], "phase": "Succeeded"}
-        self.api.answer(
-            kubelet, "patch", pod, subresource="status", request={"status": {"phase": "Succeeded"}}
-        )
+        self.api.answer(kubelet, "patch", pod, subresource="status", request={"status": {"phase": "Succeeded"}})
         yield
         self._log.begin()
         self.api.revision += 1
@@ -740,9 +732,7 @@ class Cluster:
             "ovn.kubernetes.io/vpc_nat_gw": name,
         }
         container = ("vpc-nat-gw", "docker.io/kubeovn/vpc-nat-gateway:v1.13.4")
-        return self._create_pod(
-            STATEFULSET_CONTROLLER, "kube-system", pod_name, labels, annotations, container
-        )
+        return self._create_pod(STATEFULSET_CONTROLLER, "kube-system", pod_name, labels, annotations, container)
 
     def _replace_gateway_pod(self, gateway: Gateway) -> Steps:
         """The pod dies and comes back empty; every address is configured again, and each FIP after its EIP.
@@ -770,13 +760,9 @@ class Cluster:
         self._patch_annotations(workload.pod, {"ovn.kubernetes.io/vpc_nat_gw_init": "true"})
         redo = self._log.time()[:-1]
         for each in gateway.eips:
-            self.api.patch_status(
-                KUBE_OVN, each.eip, {**self._eip_status(each), "ready": False, "redo": redo}
-            )
+            self.api.patch_status(KUBE_OVN, each.eip, {**self._eip_status(each), "ready": False, "redo": redo})
             if each.fip:
-                self.api.patch_status(
-                    KUBE_OVN, each.fip, {**each.fip["status"], "ready": False, "redo": redo}
-                )
+                self.api.patch_status(KUBE_OVN, each.fip, {**each.fip["status"], "ready": False, "redo": redo})
         for each in gateway.eips:
             self._script(gateway, "eip-add", f"{each.address}/24")
             self.api.patch_status(KUBE_OVN, each.eip, {**each.eip["status"], "ready": True})

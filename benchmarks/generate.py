@@ -62,9 +62,7 @@ def generate(out: Path, *, lines: int, mix: Mix, seed: int, progress: bool = Fal
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.generate", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generate", description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, metavar="OUT", help="file to write; an old one is replaced")
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--mix", choices=("recorded", "relevant"), default="recorded")
@@ -74,9 +72,7 @@ def main() -> None:
         parser.error(f"--lines {arguments.lines}: a log has at least one line; give a positive number")
     started = time.perf_counter()
     try:
-        written = generate(
-            arguments.out, lines=arguments.lines, mix=arguments.mix, seed=arguments.seed, progress=True
-        )
+        written = generate(arguments.out, lines=arguments.lines, mix=arguments.mix, seed=arguments.seed, progress=True)
     except OSError as error:
         sys.exit(f"{arguments.out}: cannot write the log: {error.strerror}. Give another OUT, or make room.")
     seconds = time.perf_counter() - started

@@ -86,10 +86,7 @@ NOISE: Final = (
         "kube-system",
         revision=True,
     ),
-    *(
-        Request(50, API_SERVER, "get", "rbac.authorization.k8s.io", "clusterroles", role)
-        for role in _CLUSTER_ROLES
-    ),
+    *(Request(50, API_SERVER, "get", "rbac.authorization.k8s.io", "clusterroles", role) for role in _CLUSTER_ROLES),
     *(
         Request(40, API_SERVER, "get", "rbac.authorization.k8s.io", "clusterrolebindings", role)
         for role in _CLUSTER_ROLES
@@ -214,9 +211,7 @@ class Noise:
 
     def _endpoints(self, row: Request, name: str, namespace: str, number: int, revision: str) -> Json:
         pods = self._random.sample(self._pods, self._random.randrange(1, 7))
-        targets = [
-            {"kind": "Pod", "namespace": namespace, "name": pod, "uid": uid} for pod, uid, _address in pods
-        ]
+        targets = [{"kind": "Pod", "namespace": namespace, "name": pod, "uid": uid} for pod, uid, _address in pods]
         metadata = {
             "name": name,
             "namespace": namespace,

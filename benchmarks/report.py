@@ -52,9 +52,7 @@ def figures(results: dict[str, Any]) -> str:
         )
     for mix, name in NAMES.items():
         peaks = {
-            each["lines"]: each["netledger"]["peak_rss_bytes"]["median"]
-            for each in measurements
-            if each["mix"] == mix
+            each["lines"]: each["netledger"]["peak_rss_bytes"]["median"] for each in measurements if each["mix"] == mix
         }
         if len(peaks) > 1:
             few, many = min(peaks), max(peaks)
@@ -78,9 +76,7 @@ def page(old: str, results: dict[str, Any]) -> str:
     before, begin, rest = old.partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not (begin and end):
-        raise ValueError(
-            f"docs/benchmarks.md has no place for figures: put back the lines {MARKS[0]} and {MARKS[1]}"
-        )
+        raise ValueError(f"docs/benchmarks.md has no place for figures: put back the lines {MARKS[0]} and {MARKS[1]}")
     return f"{before}{begin}\n\n{figures(results)}\n\n{end}{after}"
 
 

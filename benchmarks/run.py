@@ -67,9 +67,7 @@ def measure(command: Sequence[str], *, patience: int, accepted: Sequence[int] = 
         if float(wall) >= patience:
             raise MeasurementError(f"{' '.join(command)}: given up after {patience} s")
         if int(code) not in accepted:
-            raise MeasurementError(
-                f"{' '.join(command)}: exit {code}, so nothing was measured. It said:\n{tail}"
-            )
+            raise MeasurementError(f"{' '.join(command)}: exit {code}, so nothing was measured. It said:\n{tail}")
         return Usage(float(cpu), float(wall), int(rss), int(code), out.stat().st_size)
 
 

@@ -10,7 +10,8 @@ Nothing here changes the world; `World.evolve` does, with what comes out of here
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -116,6 +117,9 @@ class _Decision:
         self.before = world.get(operation.key)
         self.state = world.state(operation.key)
         self.events: list[Event] = []
+        self.phrase = f"{operation.verb} {BY_NAME[operation.key.kind].plural}"
+        if operation.subresource:
+            self.phrase += f"/{operation.subresource}"
 
     def happened(self) -> None:
         """A write that made something, or took something away."""
@@ -164,13 +168,15 @@ class _Decision:
             self.observed(MISSED, missed)
         by_event: dict[str, Changes] = {}
         for path, (old, new) in own.items():
-            for event, matches in self.vocabulary.writes:
-                if matches(path, old, new):
+            for event, when in _covering(self.operation.key.kind, path):
+                if when is None or when(old, new):
                     by_event.setdefault(event, {})[path] = (old, new)
                     break
-        for event, _ in self.vocabulary.writes:
-            if event in by_event:
-                self.add(event, by_event.pop(event), after)
+        if len(by_event) > 1:  # in the order of the vocabulary
+            order = [write.event for write in self.vocabulary.writes]
+            by_event = dict(sorted(by_event.items(), key=lambda item: order.index(item[0])))
+        for event, changed in by_event.items():
+            self.add(event, changed, after)
 
     def ran(self) -> None:
         """A command started in a pod."""
@@ -220,8 +226,9 @@ class _Decision:
             reason = f"{event} may not happen in {self.state}"
             leads_to = GONE if event in (self.vocabulary.ended, self.vocabulary.vanished) else self.state
         else:
-            change = Change(event, self.operation.key, self.before, fields)
-            reason = next((text for guard in row.unless if (text := guard.check(self.world, change))), "")
+            if row.unless:
+                change = Change(event, self.operation.key, self.before, fields)
+                reason = next((text for guard in row.unless if (text := guard.check(self.world, change))), "")
             leads_to = row.otherwise if reason else row.target
             if leads_to == SAME:
                 leads_to = self.state
@@ -233,40 +240,66 @@ class _Decision:
         self.state = leads_to
 
     def _event(self, kind: str, changed: Changes, fields: Mapping[str, Any], **more: Any) -> Event:
-        operation = self.operation
-        old = self.before.fields if self.before else {}
-        plural = BY_NAME[operation.key.kind].plural
+        operation, before = self.operation, self.before
+        if before is not None and self.vocabulary.reference_paths.isdisjoint(changed):
+            tags = before.tags
+        else:
+            tags = tags_of(self.vocabulary, operation.key, before.fields if before else {}, fields)
+        if operation.reason and "reason" not in more:
+            more["reason"] = operation.reason
         return Event(
             type=kind,
             key=operation.key,
-            uid=operation.uid or (self.before.uid if self.before else ""),
+            uid=operation.uid or (before.uid if before else ""),
             record=operation.order.identity,
             time=operation.time,
             received=operation.received,
             actor=operation.actor,
             agent=operation.agent,
-            operation=f"{operation.verb} {plural}" + (f"/{operation.subresource}" if operation.subresource else ""),
+            operation=self.phrase,
             revision=operation.revision,
             read_revision=operation.read_revision,
             order=operation.order,
             code=operation.code,
             changed=changed,
-            tags=tags_of(self.vocabulary, operation.key, old, fields),
-            **({"reason": operation.reason} if operation.reason and "reason" not in more else {}),
+            tags=tags,
             **more,
         )
 
 
+@lru_cache(maxsize=4096)
+def _covering(kind: str, path: str) -> tuple[tuple[str, Callable[[Any, Any], bool] | None], ...]:
+    """The writes of a kind that a path may make, without those behind the first that takes any value."""
+    covering = []
+    for write in VOCABULARY[kind].writes:
+        if write.covers(path):
+            covering.append((write.event, write.when))
+            if write.when is None:
+                break
+    return tuple(covering)
+
+
 # ---- what follows for the neighbours
+
+
+_FOLLOWED = frozenset(
+    {REFUSED, "SubnetSpecChanged", "GatewayCommandStarted"}
+    | {event for kind in ("vpc", "subnet", "pod") for event in VOCABULARY[kind].beginnings}
+    | {VOCABULARY[kind].ended for kind in ("vpc", "subnet", "pod")}
+    | {event for kind in ("eip", "fip") for event in VOCABULARY[kind].lifecycle.events}
+)
+"""The types that may have consequences: of all others none is looked for."""
 
 
 def consequences(world: World, events: Iterable[Event]) -> list[Event]:
     """What `events` mean for the resources beside them, as events of their own with the first ones as cause."""
     found: list[Event] = []
     for event in events:
+        if event.type not in _FOLLOWED:
+            continue
         vocabulary = VOCABULARY[event.key.kind]
         happened = event.happened
-        began = happened in (vocabulary.begun, vocabulary.sighted, vocabulary.sighted_terminating)
+        began = happened in vocabulary.beginnings
         ended = happened == vocabulary.ended
         match event.key.kind:
             case "vpc" if ended:

@@ -113,5 +113,5 @@ VOCABULARY = Vocabulary(
         Write("EIPLabelled", starts("metadata.")),
     ),
     refers=_refers,
-    reference_paths=("spec.natGwDp", "spec.externalSubnet"),
+    reference_paths=frozenset({"spec.natGwDp", "spec.externalSubnet"}),
 )

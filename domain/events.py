@@ -68,17 +68,21 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Write(NamedTuple):
-    """Which event a change of a field makes: the first whose `matches(path, before, after)` says so."""
+    """Which event a change of a field makes: the first of a kind that `covers` its path and whose `when` holds.
+
+    `when(before, after)` is about the values; `None` holds for any.
+    """
 
     event: str
-    matches: Callable[[str, Any, Any], bool]
+    covers: Callable[[str], bool]
+    when: Callable[[Any, Any], bool] | None = None
 
 
 class Vocabulary(NamedTuple):
     """The types of one kind by what they do, and how its fields name other resources.
 
     `writes` sorts a write's changed fields into events. `refers(key, fields)` gives the resources that an object
-    names; `reference_paths` are the prefixes of the fields it looks at, so that it runs only when one of them moved.
+    names; `reference_paths` are the fields it looks at, so that it runs only when one of them moved.
     """
 
     lifecycle: Lifecycle
@@ -90,17 +94,28 @@ class Vocabulary(NamedTuple):
     vanished: str
     writes: tuple[Write, ...]
     refers: Callable[[Key, Mapping[str, Any]], Iterable[Key]]
-    reference_paths: tuple[str, ...]
+    reference_paths: frozenset[str]
+
+    @property
+    def beginnings(self) -> tuple[str, str, str]:
+        """The types by which an object comes to be known."""
+        return self.begun, self.sighted, self.sighted_terminating
 
 
-def starts(*prefixes: str) -> Callable[[str, Any, Any], bool]:
-    """Matches a path that starts with one of `prefixes`."""
-    return lambda path, before, after: path.startswith(prefixes)
+def starts(*prefixes: str) -> Callable[[str], bool]:
+    """Covers every path that starts with one of `prefixes`."""
+    return lambda path: path.startswith(prefixes)
 
 
-def appears(path_wanted: str) -> Callable[[str, Any, Any], bool]:
-    """Matches `path_wanted` when it comes to be there."""
-    return lambda path, before, after: path == path_wanted and not before and bool(after)
+def one_of(*paths: str) -> Callable[[str], bool]:
+    """Covers just these paths."""
+    wanted = frozenset(paths)
+    return lambda path: path in wanted
+
+
+def appears(before: Any, after: Any) -> bool:
+    """The field comes to be there."""
+    return not before and bool(after)
 
 
 def differences(before: Fields, after: Fields) -> Changes:

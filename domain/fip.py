@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from domain.events import Vocabulary, Write, starts
+from domain.events import Vocabulary, Write, one_of, starts
 from domain.guarded import guarded_writes
 from domain.lifecycle import ABSENT, GONE, SAME, SIGHTED, TERMINATING, Guard, Lifecycle, Row
 from domain.resources import Key
@@ -100,8 +100,6 @@ def _refers(key: Key, fields: Mapping[str, Any]) -> Iterable[Key]:
         yield Key("eip", "", name)
 
 
-_TARGET = frozenset({"spec.eip", "spec.internalIp"})
-
 VOCABULARY = Vocabulary(
     lifecycle=LIFECYCLE,
     begun="FIPCreated",
@@ -112,11 +110,11 @@ VOCABULARY = Vocabulary(
     vanished="FIPVanished",
     writes=(
         *guarded_writes("FIP"),
-        Write("FIPRetargeted", lambda path, before, after: path in _TARGET),
+        Write("FIPRetargeted", one_of("spec.eip", "spec.internalIp")),
         Write("FIPSpecChanged", starts("spec.")),
         Write("FIPStatusReported", starts("status.")),
         Write("FIPLabelled", starts("metadata.")),
     ),
     refers=_refers,
-    reference_paths=("spec.eip",),
+    reference_paths=frozenset({"spec.eip"}),
 )

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from domain.events import Write, appears
+from domain.events import Write, appears, one_of
 from domain.operations import DELETION, FINALIZERS
 
 
 def guarded_writes(prefix: str) -> tuple[Write, ...]:
     """How the deletion request and the finalizer's coming and going are named for one kind."""
     return (
-        Write(f"{prefix}DeletionRequested", appears(DELETION)),
-        Write(f"{prefix}Guarded", lambda path, before, after: path == FINALIZERS and _grows(before, after)),
-        Write(f"{prefix}Unguarded", lambda path, before, after: path == FINALIZERS),
+        Write(f"{prefix}DeletionRequested", one_of(DELETION), appears),
+        Write(f"{prefix}Guarded", one_of(FINALIZERS), _grows),
+        Write(f"{prefix}Unguarded", one_of(FINALIZERS)),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from domain.events import Vocabulary, Write, starts
+from domain.events import Vocabulary, Write, one_of, starts
 from domain.guarded import guarded_writes
 from domain.lifecycle import ABSENT, GONE, SAME, SIGHTED, Guard, Lifecycle, Row
 from domain.resources import Key
@@ -134,8 +134,6 @@ def _refers(key: Key, fields: Mapping[str, Any]) -> Iterable[Key]:
         yield pod
 
 
-_IDENTITY = frozenset({"spec.subnet", "spec.namespace", "spec.podName"})
-
 VOCABULARY = Vocabulary(
     lifecycle=LIFECYCLE,
     begun="IPAllocated",
@@ -146,18 +144,15 @@ VOCABULARY = Vocabulary(
     vanished="IPVanished",
     writes=(
         *(
-            Write(write.event.replace("IPDeletionRequested", "IPReleaseRequested"), write.matches)
+            write._replace(event=write.event.replace("IPDeletionRequested", "IPReleaseRequested"))
             for write in guarded_writes("IP")
         ),
-        Write("IPMoved", lambda path, before, after: path in _IDENTITY and bool(before) and before != after),
+        Write("IPMoved", one_of("spec.subnet", "spec.namespace", "spec.podName"), lambda before, after: bool(before)),
         Write("IPSpecChanged", starts("spec.")),
         Write("IPLabelled", starts("metadata.", "status.")),
     ),
     refers=_refers,
-    reference_paths=(
-        "spec.subnet",
-        "spec.namespace",
-        "spec.podName",
-        "metadata.labels[ovn.kubernetes.io/subnet]",
+    reference_paths=frozenset(
+        {"spec.subnet", "spec.namespace", "spec.podName", "metadata.labels[ovn.kubernetes.io/subnet]"}
     ),
 )

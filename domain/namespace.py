@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from domain.events import Vocabulary, Write, appears, starts
+from domain.events import Vocabulary, Write, appears, one_of, starts
 from domain.lifecycle import ABSENT, GONE, SAME, SIGHTED, TERMINATING, Lifecycle, Row
 from domain.operations import DELETION
 from domain.resources import Key
@@ -78,13 +78,13 @@ VOCABULARY = Vocabulary(
     ended="NamespaceRemoved",
     vanished="NamespaceVanished",
     writes=(
-        Write("NamespaceDeletionRequested", appears(DELETION)),
-        Write("NamespaceBound", lambda path, before, after: path == SWITCH and bool(after)),
-        Write("NamespaceUnbound", lambda path, before, after: path == SWITCH),
+        Write("NamespaceDeletionRequested", one_of(DELETION), appears),
+        Write("NamespaceBound", one_of(SWITCH), lambda before, after: bool(after)),
+        Write("NamespaceUnbound", one_of(SWITCH)),
         Write("NamespaceRelabelled", starts("metadata.labels[")),
         Write("NamespaceStatusReported", starts("status.")),
         Write("NamespaceAnnotated", starts("metadata.", "spec.")),
     ),
     refers=_refers,
-    reference_paths=(SWITCH,),
+    reference_paths=frozenset({SWITCH}),
 )

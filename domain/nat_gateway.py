@@ -109,7 +109,7 @@ VOCABULARY = Vocabulary(
         Write("NatGatewayLabelled", starts("metadata.")),
     ),
     refers=_refers,
-    reference_paths=("spec.vpc", "spec.subnet"),
+    reference_paths=frozenset({"spec.vpc", "spec.subnet"}),
 )
 
 

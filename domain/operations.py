@@ -7,7 +7,7 @@ difference all have one name: `spec.vpc`, `status.subnets`, `metadata.labels[app
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -49,7 +49,7 @@ class Operation(msgspec.Struct, kw_only=True):
 
     `time` and `received` are microseconds since 1970. `revision` is the one this write made (`None` where it made
     none); `read_revision` is the one its writer had read, where the record says so. `after` are the fields of
-    the answer, `asked` the paths that the request named. `command` are the words of an exec.
+    the answer. `command` are the words of an exec.
     """
 
     order: OrderKey
@@ -67,7 +67,6 @@ class Operation(msgspec.Struct, kw_only=True):
     revision: int | None = None
     read_revision: int | None = None
     after: Fields | None = None
-    asked: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
 
 
@@ -76,66 +75,51 @@ def request_of(record: str) -> str:
     return record.rpartition("/")[0]
 
 
-# Annotations that repeat the whole object, and bookkeeping that every write moves.
-_NOISE = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
-# Of a pod only what its network hangs on is kept: the rest is the kubelet's, and large.
-_POD_SPEC = ("nodeName",)
-_POD_STATUS = ("phase", "podIP", "podIPs")
+# An annotation that repeats the whole object.
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def flatten(kind: str, body: Mapping[str, Any]) -> Fields:
-    """The fields of an API object, by path. `managedFields`, versions and times of bookkeeping are left out.
+def flatten(
+    *,
+    finalizers: list[str] | None = None,
+    deletion: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    owners: Iterable[str] = (),
+    spec: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+) -> Fields:
+    """The fields of an API object, by path.
 
-    Top-level fields of `spec` and `status` are one path each; every label and annotation is one path, because
-    each may have a writer of its own. Null, which the API server stores as absence, is absence here too.
+    Top-level fields of `spec` and `status` are one path each; every label and annotation is one path, because each may
+    have a writer of its own. Null, which the API server stores as absence, is absence here too. `owners` are
+    `Kind/name`.
     """
     fields: Fields = {}
-    metadata = body.get("metadata") or {}
-    if finalizers := metadata.get("finalizers"):
+    if finalizers:
         fields[FINALIZERS] = finalizers
-    if deletion := metadata.get("deletionTimestamp"):
+    if deletion:
         fields[DELETION] = deletion
-    for label, value in (metadata.get("labels") or {}).items():
-        fields[f"metadata.labels[{label}]"] = value
-    for annotation, value in (metadata.get("annotations") or {}).items():
-        if annotation not in _NOISE:
-            fields[f"metadata.annotations[{annotation}]"] = value
-    if owners := metadata.get("ownerReferences"):
-        fields["metadata.ownerReferences"] = [f"{owner.get('kind')}/{owner.get('name')}" for owner in owners]
-    spec = body.get("spec") or {}
-    status = body.get("status") or {}
-    if kind == "pod":
-        spec = {name: spec[name] for name in _POD_SPEC if name in spec}
-        status = {name: status[name] for name in _POD_STATUS if name in status}
-    for name, value in spec.items():
-        if value is not None:
-            fields[f"spec.{name}"] = value
-    for name, value in status.items():
-        if value is not None:
-            fields[f"status.{name}"] = value
+    if labels:
+        for name, value in labels.items():
+            fields[f"metadata.labels[{name}]"] = value
+    if annotations:
+        for name, value in annotations.items():
+            if name != _LAST_APPLIED:
+                fields[f"metadata.annotations[{name}]"] = value
+    if owners:
+        fields["metadata.ownerReferences"] = list(owners)
+    if spec:
+        for name, value in spec.items():
+            if value is not None:
+                fields["spec." + name] = value
+    if status:
+        for name, value in status.items():
+            if value is not None:
+                fields["status." + name] = value
     return fields
 
 
-def asked_paths(kind: str, body: Any) -> tuple[str, ...]:
-    """The paths that a request body names: of a merge patch or object the ones in it, of a JSON patch its targets."""
-    if isinstance(body, Mapping):
-        named = flatten(kind, _without_nulls(body))
-        return tuple(sorted(named))
-    if isinstance(body, list):
-        return tuple(sorted({_json_pointer(str(step.get("path", ""))) for step in body if isinstance(step, Mapping)}))
-    return ()
-
-
-def _without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A null in a merge patch deletes a key: it names that key all the same."""
-    return {
-        name: _without_nulls(value) if isinstance(value, Mapping) else ("" if value is None else value)
-        for name, value in body.items()
-    }
-
-
-def _json_pointer(pointer: str) -> str:
-    words = [word.replace("~1", "/").replace("~0", "~") for word in pointer.strip("/").split("/")]
-    if words[:1] == ["metadata"] and len(words) > 2 and words[1] in ("labels", "annotations"):
-        return f"metadata.{words[1]}[{words[2]}]"
-    return ".".join(words[:2])
+def request_of(record: str) -> str:
+    """The request that a record is one stage of: identities end in `/STAGE`."""
+    return record.rpartition("/")[0]

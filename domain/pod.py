@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from domain.events import Vocabulary, Write, starts
+from domain.events import Vocabulary, Write, one_of, starts
 from domain.lifecycle import ABSENT, GONE, SAME, SIGHTED, Lifecycle, Row
 from domain.operations import DELETION
 from domain.resources import Key
@@ -84,8 +84,8 @@ def _refers(key: Key, fields: Mapping[str, Any]) -> Iterable[Key]:
         yield Key("nat-gateway", "", name)
 
 
-def _becomes_true(wanted: str) -> Any:
-    return lambda path, before, after: path == wanted and after == "true"
+def _is_true(before: Any, after: Any) -> bool:
+    return bool(after == "true")
 
 
 VOCABULARY = Vocabulary(
@@ -97,14 +97,14 @@ VOCABULARY = Vocabulary(
     ended="PodRemoved",
     vanished="PodVanished",
     writes=(
-        Write("PodDeletionRequested", lambda path, before, after: path == DELETION),
-        Write("PodNetworkAllocated", _becomes_true(_ALLOCATED)),
-        Write("PodNetworkRouted", _becomes_true(_ROUTED)),
-        Write("GatewayInitialised", _becomes_true(INIT_ANNOTATION)),
+        Write("PodDeletionRequested", one_of(DELETION)),
+        Write("PodNetworkAllocated", one_of(_ALLOCATED), _is_true),
+        Write("PodNetworkRouted", one_of(_ROUTED), _is_true),
+        Write("GatewayInitialised", one_of(INIT_ANNOTATION), _is_true),
         Write("PodSpecChanged", starts("spec.")),
         Write("PodStatusReported", starts("status.")),
         Write("PodLabelled", starts("metadata.")),
     ),
     refers=_refers,
-    reference_paths=(GATEWAY_LABEL, APP_LABEL),
+    reference_paths=frozenset({GATEWAY_LABEL, APP_LABEL}),
 )

@@ -133,5 +133,5 @@ VOCABULARY = Vocabulary(
         Write("SubnetLabelled", starts("metadata.")),
     ),
     refers=_refers,
-    reference_paths=("spec.vpc", "spec.namespaces"),
+    reference_paths=frozenset({"spec.vpc", "spec.namespaces"}),
 )

@@ -93,5 +93,5 @@ VOCABULARY = Vocabulary(
         Write("VPCLabelled", starts("metadata.")),
     ),
     refers=_refers,
-    reference_paths=("spec.defaultSubnet",),
+    reference_paths=frozenset({"spec.defaultSubnet"}),
 )

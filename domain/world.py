@@ -43,6 +43,7 @@ class Resource:
         "revision",
         "seen_from_birth",
         "state",
+        "tags",
         "uid",
     )
 
@@ -52,6 +53,7 @@ class Resource:
         self.state = lifecycle.ABSENT
         self.fields: Fields = {}
         self.refers: tuple[Key, ...] = ()
+        self.tags: tuple[str, ...] = (key.tag,)  # its own, and those of what it names
         self.revision: int | None = None
         self.born_at = at
         self.born_time = time
@@ -155,13 +157,13 @@ class World:
     def _happen(self, event: Event, at: int, vocabulary: Vocabulary) -> None:
         happened = event.happened
         key = event.key
-        state = self.state(key)
         resource = self.live.get(key)
+        state = resource.state if resource is not None else self.state(key)
         target = event.leads_to or vocabulary.lifecycle.leads_to(state, happened)
-        if happened in (vocabulary.ended, vocabulary.vanished):
+        if happened == vocabulary.ended or happened == vocabulary.vanished:
             self._depart(event, at, target, resource, seen=happened == vocabulary.ended)
             return
-        if happened in (vocabulary.begun, vocabulary.sighted, vocabulary.sighted_terminating) or resource is None:
+        if resource is None or happened in vocabulary.beginnings:
             if resource is not None:
                 self._unlink(resource)
             resource = Resource(key, event.uid, at, event.time, seen_from_birth=happened == vocabulary.begun)
@@ -180,9 +182,10 @@ class World:
 
     def _write(self, resource: Resource, event: Event, at: int, vocabulary: Vocabulary) -> None:
         fields = resource.fields
+        reference_paths = vocabulary.reference_paths
         moved_references = False
         for path, (before, after) in event.changed.items():
-            if path.startswith("command"):
+            if path[0] == "c":  # a command in the pod is no field of it
                 if resource.programmed is None:
                     resource.programmed = {}
                 resource.programmed[after] = (at, request_of(event.record))
@@ -191,17 +194,21 @@ class World:
                 fields.pop(path, None)
             else:
                 fields[path] = after
-            if path == FINALIZERS and FINALIZER in (after or ()) and FINALIZER not in (before or ()):
-                resource.guarded_by = event.actor
-            if path == DELETION and after is not None and not resource.deletion_at:
-                resource.deletion_at = at
-                resource.deletion_time = event.time
-            moved_references = moved_references or path.startswith(vocabulary.reference_paths)
+            if path == FINALIZERS:
+                if FINALIZER in (after or ()) and FINALIZER not in (before or ()):
+                    resource.guarded_by = event.actor
+            elif path == DELETION:
+                if after is not None and not resource.deletion_at:
+                    resource.deletion_at = at
+                    resource.deletion_time = event.time
+            elif path in reference_paths:
+                moved_references = True
         if moved_references:
             self._unlink(resource)
             resource.refers = tuple(dict.fromkeys(vocabulary.refers(resource.key, fields)))
             for named in resource.refers:
                 self._referrers.setdefault(named, {})[resource.key] = None
+            resource.tags = tuple(dict.fromkeys((resource.key.tag, *(named.tag for named in resource.refers))))
 
     def _depart(self, event: Event, at: int, target: str, resource: Resource | None, *, seen: bool) -> None:
         key = event.key

@@ -47,9 +47,7 @@ def removes(event: Event) -> bool:
         return bool(event["verb"] == "delete")
     metadata = answer["metadata"]
     held = metadata.get("finalizers") or (answer.get("spec") or {}).get("finalizers")
-    return bool(
-        "deletionTimestamp" in metadata and not held and metadata.get("deletionGracePeriodSeconds", 0) == 0
-    )
+    return bool("deletionTimestamp" in metadata and not held and metadata.get("deletionGracePeriodSeconds", 0) == 0)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
@@ -195,9 +193,7 @@ def python(program: str) -> list[str]:
 
 def test_a_measurement_is_of_the_child_alone_and_of_its_memory():
     small = measure(python("print('x' * 9)"), patience=60)
-    large = measure(
-        python("x = bytearray(100_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1"), patience=60
-    )
+    large = measure(python("x = bytearray(100_000_000)\nfor i in range(0, len(x), 4096): x[i] = 1"), patience=60)
     assert small.output == 10 and small.exit == 0
     assert large.rss - small.rss > 80_000_000
     assert large.cpu > small.cpu > 0

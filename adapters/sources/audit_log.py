@@ -25,7 +25,6 @@ from domain.operations import (
     Fields,
     Operation,
     OrderKey,
-    asked_paths,
     flatten,
 )
 from domain.order import Head
@@ -112,13 +111,77 @@ class _HeadLine(_Line):
 
 
 class _FullLine(_Line):
-    responseObject: Any = None
-    requestObject: Any = None
+    responseObject: msgspec.Raw = msgspec.Raw()
+    requestObject: msgspec.Raw = msgspec.Raw()
+
+
+class _Owner(msgspec.Struct):
+    kind: str = ""
+    name: str = ""
+
+
+class _WholeMetadata(_Metadata):
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    ownerReferences: list[_Owner] | None = None
+
+
+class _Object(msgspec.Struct):
+    """An answer of any kind, as much of it as becomes fields: `managedFields` and the like are skipped, not read."""
+
+    kind: str = ""
+    metadata: _WholeMetadata = msgspec.field(default_factory=_WholeMetadata)
+    spec: dict[str, Any] | None = None
+    status: Any = None
+    details: _Details | None = None
+    message: str = ""
+
+
+class _PodSpec(msgspec.Struct, omit_defaults=True):
+    nodeName: str | None = None
+
+
+class _PodStatus(msgspec.Struct, omit_defaults=True):
+    phase: str | None = None
+    podIP: str | None = None
+    podIPs: list[dict[str, Any]] | None = None
+
+
+class _Pod(msgspec.Struct):
+    """Of a pod only what its network hangs on: the rest is the kubelet's, and large."""
+
+    kind: str = ""
+    metadata: _WholeMetadata = msgspec.field(default_factory=_WholeMetadata)
+    spec: _PodSpec | None = None
+    status: _PodStatus | str | None = None
+    details: _Details | None = None
+    message: str = ""
+
+
+class _Objects(msgspec.Struct):
+    items: list[msgspec.Raw] = []
+
+
+class _Target(msgspec.Struct):
+    name: str = ""
+
+
+class _AskedMetadata(msgspec.Struct):
+    resourceVersion: str = ""
+
+
+class _Asked(msgspec.Struct):
+    metadata: _AskedMetadata = msgspec.field(default_factory=_AskedMetadata)
+    target: _Target = msgspec.field(default_factory=_Target)
 
 
 _line = msgspec.json.Decoder(_Line)
 _head_line = msgspec.json.Decoder(_HeadLine)
 _full_line = msgspec.json.Decoder(_FullLine)
+_object = msgspec.json.Decoder(_Object)
+_pod = msgspec.json.Decoder(_Pod)
+_objects = msgspec.json.Decoder(_Objects)
+_asked = msgspec.json.Decoder(_Asked)
 
 
 class Recognised(NamedTuple):
@@ -142,9 +205,9 @@ class NotAnAuditEvent(Exception):
 def classify(line: bytes) -> Recognised | Ignored:
     """What one line is. Raises `NotAnAuditEvent`."""
     try:
-        event = _line.decode(line)
+        event = _head_line.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotAnAuditEvent(_why(error)) from None
+        event = _noise(line, error)
     if not event.apiVersion.startswith("audit.k8s.io/") or event.kind != "Event":
         raise NotAnAuditEvent(
             f"kind {event.kind or '(none)'} of {event.apiVersion or '(no apiVersion)'} is no audit event"
@@ -152,16 +215,23 @@ def classify(line: bytes) -> Recognised | Ignored:
     if _kind_of(event) is None:
         return Ignored(event.stageTimestamp)
     moment(event.stageTimestamp, "stageTimestamp")
-    try:
-        _head_line.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotAnAuditEvent(_why(error)) from None
     said = f"{event.verb} {event.requestURI} {event.user.username} {event.stageTimestamp} {_code(event)}"
     return Recognised(
         identity=f"audit:{event.auditID}@{_received(event)}/{event.stage}",
         fingerprint=hashlib.blake2b(said.encode(), digest_size=8).digest(),
         time=event.stageTimestamp,
     )
+
+
+def _noise(line: bytes, error: Exception) -> _HeadLine:
+    """An event on something else may answer in shapes that ours never have: then only its head is looked at."""
+    try:
+        event = _line.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+        raise NotAnAuditEvent(_why(cause)) from None
+    if _kind_of(event) is not None:
+        raise NotAnAuditEvent(_why(error)) from None
+    return _HeadLine(**{name: getattr(event, name) for name in _Line.__struct_fields__})
 
 
 def is_audit_event(line: bytes) -> bool:
@@ -235,11 +305,10 @@ def operation(payload: bytes, head_part: int, order: OrderKey, outcome: str) -> 
 
     A body that cannot be read makes it an attempt whose effect is unknown.
     """
+    event = _full_line.decode(payload)
     try:
-        event = _full_line.decode(payload)
         return _operation(event, head_part, order, outcome)
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError, ValueError) as error:
-        event = msgspec.convert(msgspec.to_builtins(_line.decode(payload)), _FullLine)
+    except (msgspec.DecodeError, UnicodeDecodeError, IndexError) as error:
         unreadable = _operation(event, head_part, order, UNKNOWN)
         return msgspec.structs.replace(unreadable, reason=f"its body cannot be read: {_why(error)}")
 
@@ -248,23 +317,26 @@ def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Op
     kind = _kind_of(event)
     assert kind is not None, "only recognised records come here"
     reference = event.objectRef or _Reference()
-    shown = event.responseObject
-    asked = event.requestObject
-    body: dict[str, Any] | None = None
+    shown: _Object | _Pod | None = None
     after: Fields | None = None
-    if outcome not in (REFUSED, DRY_RUN, UNKNOWN) and isinstance(shown, dict) and shown.get("kind") != "Status":
-        body = shown["items"][part] if event.verb == "deletecollection" else shown
-        after = flatten(kind.name, body)
+    metadata = _WholeMetadata()
+    answer = bytes(event.responseObject)
+    if outcome != UNKNOWN and answer not in (b"", b"null"):
+        if event.verb == "deletecollection" and outcome in (MADE, REMOVED):
+            answer = bytes(_objects.decode(answer).items[part])
+        shown = _pod.decode(answer) if kind.name == "pod" else _object.decode(answer)
+    if shown is not None and shown.kind != "Status" and outcome not in (REFUSED, DRY_RUN):
+        metadata = shown.metadata
+        after = _fields(shown)
         if event.verb == "deletecollection":
             after.setdefault(DELETION, event.stageTimestamp[:19] + "Z")
-    metadata = msgspec.convert((body or {}).get("metadata") or {}, _Metadata)
     if outcome == MADE and reference.subresource == "binding":
-        after = {"spec.nodeName": asked["target"]["name"]} if isinstance(asked, dict) else {}
+        after = {"spec.nodeName": _asked.decode(event.requestObject).target.name}
     elif outcome == MADE and reference.subresource == "eviction":
         after = {DELETION: event.stageTimestamp[:19] + "Z"}
     uid = metadata.uid or reference.uid
-    if not uid and isinstance(shown, dict):
-        uid = str((shown.get("details") or {}).get("uid") or "")
+    if not uid and shown is not None and shown.details is not None:
+        uid = shown.details.uid
     time = moment(event.stageTimestamp, "stageTimestamp")
     return Operation(
         order=order,
@@ -275,15 +347,32 @@ def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Op
         code=_code(event),
         reason=_reason(event, shown, outcome),
         actor=_actor(event),
-        agent=event.userAgent.split(" ")[0],
+        agent=event.userAgent.split(" ", 1)[0],
         time=time,
         received=_received_at(event, time),
         uid=uid,
         revision=_number(metadata.resourceVersion) if outcome == MADE and order.own == 0 else None,
-        read_revision=_read_revision(event, asked),
+        read_revision=_read_revision(event),
         after=after,
-        asked=asked_paths(kind.name, asked),
         command=tuple(_query(event).get("command", ())) if outcome == RAN else (),
+    )
+
+
+def _fields(shown: _Object | _Pod) -> Fields:
+    metadata = shown.metadata
+    spec: Any = shown.spec
+    status: Any = shown.status
+    if isinstance(shown, _Pod):
+        spec = msgspec.structs.asdict(shown.spec) if shown.spec is not None else None
+        status = msgspec.structs.asdict(shown.status) if isinstance(shown.status, _PodStatus) else None
+    return flatten(
+        finalizers=metadata.finalizers,
+        deletion=metadata.deletionTimestamp,
+        labels=metadata.labels,
+        annotations=metadata.annotations,
+        owners=[f"{owner.kind}/{owner.name}" for owner in metadata.ownerReferences or ()],
+        spec=spec,
+        status=status if isinstance(status, dict) else None,
     )
 
 
@@ -355,24 +444,28 @@ def _actor(event: _Line) -> str:
     return f"{event.impersonatedUser.username} (by {user})" if event.impersonatedUser else user
 
 
-def _read_revision(event: _FullLine, asked: Any) -> int | None:
+def _read_revision(event: _FullLine) -> int | None:
     """The revision its writer had read: a PUT's objectRef has it, of a patch only a body that names it."""
     reference = event.objectRef or _Reference()
     if event.verb == "update" and reference.resourceVersion:
         return _number(reference.resourceVersion)
-    if isinstance(asked, dict) and isinstance(asked.get("metadata"), dict):
-        return _number(asked["metadata"].get("resourceVersion"))
-    return None
+    asked = bytes(event.requestObject)
+    if event.verb != "patch" or b'"resourceVersion"' not in asked or not asked.startswith(b"{"):
+        return None
+    try:
+        return _number(_asked.decode(asked).metadata.resourceVersion)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None  # the label of some field, or a body of another shape
 
 
-def _reason(event: _Line, shown: Any, outcome: str) -> str:
+def _reason(event: _Line, shown: _Object | _Pod | None, outcome: str) -> str:
     if outcome == UNKNOWN:
         return TRUNCATED if _is_truncated(event) else BELOW
     if outcome != REFUSED:
         return ""
-    message = shown.get("message") if isinstance(shown, dict) else None
+    message = shown.message if shown is not None else ""
     answer = event.responseStatus
-    return str(message or (answer.reason if answer else "") or "")[:500]
+    return (message or (answer.reason if answer else ""))[:500]
 
 
 def _is_truncated(event: _Line) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from domain.events import REFUSED, Event
 from domain.kinds import VOCABULARY
@@ -47,7 +47,7 @@ class IllegalTransition(Rule):
     severity = WARNING
     fires = "a transition that the lifecycle's table does not allow was observed, and no other finding tells of it."
     upstream = ("kube-ovn#5068", "kube-ovn#3469", "kube-ovn#5115")
-    watches = frozenset(VOCABULARY)
+    watches: ClassVar = {kind: frozenset({REFUSED}) for kind in VOCABULARY}
 
     def __init__(self) -> None:
         self._refusals: list[_Refusal] = []

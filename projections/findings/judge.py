@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from domain.events import Event
+from domain.events import REFUSED, Event
 from domain.resources import Key
 from domain.world import World
 from projections.findings.illegal_transition import IllegalTransition, explained
@@ -49,13 +49,16 @@ class Judge:
             ReadyWithoutConfiguration(self.reactions),
             IllegalTransition(),
         )
-        kinds = {kind for rule in self.rules for kind in rule.watches}
-        self._by_kind = {kind: tuple(rule for rule in self.rules if kind in rule.watches) for kind in kinds}
+        self._feeds: dict[tuple[str, str], tuple[Callable[[Event, int, World], None], ...]] = {}
 
     def apply(self, event: Event, at: int, world: World) -> None:
         """Take one event in, after `world` has."""
-        for rule in self._by_kind.get(event.key.kind, ()):
-            rule.apply(event, at, world)
+        slot = (event.key.kind, event.type)
+        feeds = self._feeds.get(slot)
+        if feeds is None:
+            feeds = self._feeds[slot] = tuple(rule.apply for rule in self.rules if _watches(rule, *slot))
+        for feed in feeds:
+            feed(event, at, world)
 
     def conclude(
         self, world: World, end: int, event: Callable[[int], Event], patience: int | None = None
@@ -74,6 +77,14 @@ class Judge:
         _join(others)
         rank = {OPEN: 0, PENDING: 1}
         return sorted(others, key=lambda finding: (rank.get(finding.status, 2), finding.since, finding.id))
+
+
+def _watches(rule: Rule, kind: str, event: str) -> bool:
+    """Whether a rule is fed events of a type on a kind."""
+    if kind not in rule.watches:
+        return False
+    types = rule.watches[kind]
+    return types is None or event in types or event == REFUSED
 
 
 def _of_a_leak(refusal: Finding, leaks: list[Finding]) -> bool:

@@ -7,7 +7,7 @@ that somebody else than its controller released by hand was leaked, and healed. 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
 from domain.ip import pod_of, subnet_of, survives_its_pod
@@ -24,6 +24,7 @@ from projections.findings.rule import (
     Finding,
     Rule,
     Step,
+    begin_and_end,
     clock,
     guarded_patch,
     kubectl,
@@ -69,7 +70,7 @@ class LeakedIP(Rule):
         "was taken off by somebody other than who put it on (a hand repair: healed)."
     )
     upstream = ("kube-ovn#4898", "kube-ovn#5364", "kube-ovn#5775", "kube-ovn#6275", "kube-ovn#4243")
-    watches = frozenset({"ip", "pod", "subnet"})
+    watches: ClassVar = {kind: begin_and_end(kind) for kind in ("ip", "pod", "subnet")}
 
     def __init__(self, reactions: Reactions) -> None:
         self._reactions = reactions

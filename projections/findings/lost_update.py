@@ -8,7 +8,7 @@ as wrong only if the log knows that it is: what it never heard of is unknown. `s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
 from domain.kinds import VOCABULARY
@@ -17,6 +17,7 @@ from domain.subnet import serves_its_vpc
 from domain.world import Resource, World
 from projections import eip_readiness, ip_usage, vpc_status
 from projections.findings.rule import (
+    ALL,
     ERROR,
     HEALED,
     OPEN,
@@ -24,6 +25,7 @@ from projections.findings.rule import (
     Finding,
     Rule,
     Step,
+    begin_and_end,
     called,
     clock,
     guarded_patch,
@@ -93,7 +95,13 @@ class LostUpdate(Rule):
         "nothing since that makes it lawful again. A re-created namesake does; a plain A-B-A of any other field is nothing."
     )
     upstream = ("kube-ovn#5220", "kube-ovn#6650", "kube-ovn#6350", "kube-ovn#7215", "kube-ovn#2887")
-    watches = frozenset({"vpc", "subnet", "ip", "eip", "fip"})
+    watches: ClassVar = {
+        "vpc": ALL,
+        "subnet": ALL,
+        "eip": ALL,
+        "ip": begin_and_end("ip"),
+        "fip": begin_and_end("fip", "FIPRetargeted"),
+    }
 
     def __init__(self) -> None:
         self._claims: dict[Key, dict[str, _Claim]] = {}

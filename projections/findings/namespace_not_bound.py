@@ -7,7 +7,7 @@ The reaction that never comes is the fault; the orphan that blocks the handler i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
 from domain.kinds import VOCABULARY
@@ -18,6 +18,7 @@ from domain.world import World
 from projections.findings.orphaned_subnet import OrphanedSubnet
 from projections.findings.overdue import FLOOR, Reactions
 from projections.findings.rule import (
+    ALL,
     ERROR,
     HEALED,
     OPEN,
@@ -26,6 +27,7 @@ from projections.findings.rule import (
     Finding,
     Rule,
     Step,
+    begin_and_end,
     clock,
     kubectl,
     seconds,
@@ -60,7 +62,7 @@ class NamespaceNotBound(Rule):
         "log shows a controller that writes them, and (a) that controller was seen failing on it, or (b) it is overdue."
     )
     upstream = ("kube-ovn#5028", "kube-ovn#6836", "kube-ovn#5068")
-    watches = frozenset({"namespace", "subnet"})
+    watches: ClassVar = {"namespace": ALL, "subnet": begin_and_end("subnet", "SubnetSpecChanged")}
 
     def __init__(self, orphaned: OrphanedSubnet, reactions: Reactions) -> None:
         self._orphaned = orphaned

@@ -7,7 +7,7 @@ By itself it stops nothing; until kube-ovn#6836 it kept every new namespace from
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from domain.events import OBSERVED, REFUSED, Event
 from domain.kinds import VOCABULARY
@@ -22,6 +22,7 @@ from projections.findings.rule import (
     Finding,
     Rule,
     Step,
+    begin_and_end,
     clock,
     kubectl,
     short,
@@ -49,7 +50,10 @@ class OrphanedSubnet(Rule):
     severity = WARNING
     fires = "a subnet that is not in deletion names a Vpc that does not exist: since when, and who removed the Vpc."
     upstream = ("kube-ovn#5028", "kube-ovn#5068", "kube-ovn#4104", "kube-ovn#6836")
-    watches = frozenset({"subnet", "vpc"})
+    watches: ClassVar = {
+        "subnet": begin_and_end("subnet", "SubnetOrphaned", "SubnetAdopted"),
+        "vpc": frozenset({VOCABULARY["vpc"].ended}),
+    }
 
     def __init__(self) -> None:
         self._open: dict[Key, _Orphan] = {}

@@ -8,7 +8,7 @@ is next.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from domain import nat_gateway
 from domain.events import OBSERVED, Event
@@ -18,6 +18,7 @@ from domain.world import Resource, World
 from projections.eip_readiness import READY, readiness
 from projections.findings.overdue import FLOOR, Reactions
 from projections.findings.rule import (
+    ALL,
     ERROR,
     HEALED,
     OPEN,
@@ -69,7 +70,11 @@ class ReadyWithoutConfiguration(Rule):
         "overdue. Objects in deletion do not count; without any exec recorded for that pod the answer is unknown."
     )
     upstream = ("kube-ovn#5114", "kube-ovn#5141", "kube-ovn#4684", "kube-ovn#6841")
-    watches = frozenset({"eip", "fip", "pod"})
+    watches: ClassVar = {
+        "eip": ALL,
+        "fip": ALL,
+        "pod": frozenset({"GatewayCommandStarted", VOCABULARY["pod"].ended}),
+    }
 
     def __init__(self, reactions: Reactions) -> None:
         self._reactions = reactions

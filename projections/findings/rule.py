@@ -8,13 +8,14 @@ cites events by their place in the order; `judge` turns those into witnesses tha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
 from domain.events import Event
+from domain.kinds import VOCABULARY
 from domain.resources import BY_NAME, Key
 from domain.world import World
 from projections.findings.overdue import Overdue
@@ -98,7 +99,8 @@ class Rule(ABC):
     severity: ClassVar[str]
     fires: ClassVar[str]
     upstream: ClassVar[tuple[str, ...]]
-    watches: ClassVar[frozenset[str]]
+    watches: ClassVar[Mapping[str, frozenset[str] | None]]
+    """Of which kinds it is fed which types of event: `None` for all. A refusal goes to all who watch the kind."""
 
     @abstractmethod
     def apply(self, event: Event, at: int, world: World) -> None:
@@ -111,6 +113,26 @@ class Rule(ABC):
     def finding(self, **said: Any) -> Finding:
         """A finding of this rule."""
         return Finding(rule=self.code, name=self.name, severity=said.pop("severity", self.severity), **said)
+
+
+ALL = None
+"""All types of a kind."""
+
+
+def begin_and_end(kind: str, *more: str) -> frozenset[str]:
+    """The types by which an object of a kind comes to be known, is to go, and goes; and `more`."""
+    vocabulary = VOCABULARY[kind]
+    return frozenset(
+        {
+            vocabulary.begun,
+            vocabulary.sighted,
+            vocabulary.sighted_terminating,
+            vocabulary.deletion_requested,
+            vocabulary.ended,
+            vocabulary.vanished,
+            *more,
+        }
+    )
 
 
 def witnesses(*groups: tuple[str, Iterable[int]]) -> list[Witness]:

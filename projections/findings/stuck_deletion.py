@@ -7,7 +7,7 @@ left, and the controller is overdue. Waiting for a living holder is never stuck.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
 from domain.kinds import VOCABULARY
@@ -18,6 +18,7 @@ from projections.findings.leaked_ip import LeakedIP
 from projections.findings.lost_update import LostUpdate
 from projections.findings.overdue import FLOOR, Reactions, release_of
 from projections.findings.rule import (
+    ALL,
     ERROR,
     HEALED,
     OPEN,
@@ -26,6 +27,7 @@ from projections.findings.rule import (
     Finding,
     Rule,
     Step,
+    begin_and_end,
     called,
     guarded_patch,
     kubectl,
@@ -42,6 +44,8 @@ HOLDERS = {
     "nat-gateway": ("eip",),
 }
 """What the guard on a kind's removal counts."""
+
+_PREFIX = {"subnet": "Subnet", "ip": "IP", "eip": "EIP", "fip": "FIP", "nat-gateway": "NatGateway"}
 
 DEPARTURES_KEPT = 16
 
@@ -69,7 +73,9 @@ class StuckDeletion(Rule):
         "(b) nothing that its guard counts is left and the controller is overdue. Waiting for a living holder is never stuck."
     )
     upstream = ("kube-ovn#5220", "kube-ovn#4898", "kube-ovn#4243", "kube-ovn#6092", "kube-ovn#7210")
-    watches = frozenset(HOLDERS)
+    watches: ClassVar = {
+        kind: ALL if kind == "vpc" else begin_and_end(kind, f"{_PREFIX[kind]}Guarded") for kind in HOLDERS
+    }
 
     def __init__(self, lost_update: LostUpdate, leaked_ip: LeakedIP, reactions: Reactions) -> None:
         self._lost_update = lost_update
