@@ -34,6 +34,7 @@ from adapters.views import Views
 from domain.kinds import LIFECYCLES
 from domain.resources import Key, Kind, kind_called
 from projections.findings.judge import RULES
+from projections.findings.rule import short
 
 OPEN_ERRORS, FAILED = 1, 2
 
@@ -316,7 +317,7 @@ def history(
         for column in ("OPERATION", "POSITION", "SOURCE", "AUDIT ID"):
             table.add_column(column, overflow="fold")
     for row in rows:
-        actor = report.short(row["actor"])
+        actor = short(row["actor"])
         cells = [row["at"][11:23], str(row["revision"] or "-"), actor, row["event"], row["says"] or "-"]
         if output == "wide":
             cells += [row["operation"], str(row["position"]), row["source"] or "-", row["audit_id"] or "-"]

@@ -13,7 +13,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import msgspec
 
@@ -210,7 +210,7 @@ class _opened:
         raw = _Counted(self.file)
         stream: IO[bytes] = io.BufferedReader(raw, 1 << 20)
         if stream.peek(2)[:2] == b"\x1f\x8b":  # type: ignore[attr-defined]
-            stream = gzip.GzipFile(fileobj=stream)
+            stream = cast(IO[bytes], gzip.GzipFile(fileobj=stream))
         return raw, _lines(stream)
 
     def __exit__(self, *error: object) -> None:

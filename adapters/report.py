@@ -20,7 +20,7 @@ from domain.events import OBSERVED, REFUSED, Event
 from domain.operations import request_of
 from domain.resources import Key
 from domain.world import Resource
-from projections.findings.rule import ERROR, OPEN, PENDING, Finding, clock, short
+from projections.findings.rule import ERROR, OPEN, PENDING, Finding, short
 from projections.reading import Reading
 
 SCHEMA = "netledger/replay/v1"
@@ -331,6 +331,3 @@ def timeline_row(position: int, event: Event, place: tuple[str, int] | None) -> 
         "audit_id": audit_id(event.record),
         "source": f"{place[0]}:{place[1]}" if place else None,
     }
-
-
-__all__ = ["SCHEMA", "clock", "document", "open_errors", "print_finding", "print_report", "resource_document"]

@@ -32,9 +32,10 @@ Changes = dict[str, tuple[Any, Any]]
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happened, as the ledger keeps it.
 
-    `received` and `time` are when the request came and was answered, in microseconds since 1970; `revision` the API server's, where this write made one; `read_revision` the one
-    its writer had read, where the record says so; `record` identifies the evidence; `cause` names the event that this
-    one follows from ("VPCRemoved vpc:shop"), where it is not a record's own.
+    `received` and `time` are when the request came and was answered, in microseconds since 1970; `revision` is the API
+    server's, where this write made one; `read_revision` the one its writer had read, where the record says so; `record`
+    identifies the evidence; `cause` names the event that this one follows from ("VPCRemoved vpc:shop"), where it is
+    not a record's own.
 
     A refusal says what was `attempted`, the `reason`, and the state it `leads_to`; an observation says its `outcome`.
     """

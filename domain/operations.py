@@ -70,11 +70,6 @@ class Operation(msgspec.Struct, kw_only=True):
     command: tuple[str, ...] = ()
 
 
-def request_of(record: str) -> str:
-    """The request that a record is one stage of: identities end in `/STAGE`."""
-    return record.rpartition("/")[0]
-
-
 # An annotation that repeats the whole object.
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 

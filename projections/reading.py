@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from domain.events import Event
+from domain.decide import MISSED
+from domain.events import REFUSED, Event
 from domain.operations import UNKNOWN
 from domain.resources import KINDS
 from domain.world import Resource, World
@@ -16,6 +17,8 @@ from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
 from projections.audit_trail import AuditTrail
 from projections.findings.judge import Judge
 from projections.standing import Standing
+
+GAPS_KEPT = 1_000
 
 STANDINGS: dict[str, Callable[[World, Resource], Standing]] = {
     "vpc": vpc_status.standing,
@@ -50,10 +53,9 @@ class Reading:
             self.unknown[event.reason] = self.unknown.get(event.reason, 0) + 1
         elif event.type.endswith("Sighted"):
             self.sighted += 1
-        elif event.outcome == "missed" or event.type.endswith("Vanished"):
-            if len(self.gaps) < GAPS_KEPT:
-                self.gaps.append({"resource": str(event.key), "before": event.revision, "at": self.at})
-        if event.type == "TransitionRefused":
+        elif (event.outcome == MISSED or event.type.endswith("Vanished")) and len(self.gaps) < GAPS_KEPT:
+            self.gaps.append({"resource": str(event.key), "before": event.revision, "at": self.at})
+        if event.type == REFUSED:
             self.refusals += 1
         if event.revision is not None:
             if not self.revisions:
@@ -70,6 +72,3 @@ class Reading:
         """The live resources, by kind in the order of `KINDS`, then by name."""
         order = {kind.name: place for place, kind in enumerate(KINDS)}
         yield from sorted(self.world.live.values(), key=lambda r: (order[r.key.kind], r.key))
-
-
-GAPS_KEPT = 1_000

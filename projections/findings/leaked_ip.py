@@ -206,7 +206,7 @@ class LeakedIP(Rule):
         overdue = conclusion.overdue.since(TRIGGER, left.since_time)
         explanation = self._story(conclusion, ip.born_at, left)
         if ip.deletion_at:
-            explanation += f" A delete by {conclusion.said(ip.deletion_at)} only set its deletionTimestamp: the finalizer stays on."
+            explanation += f" A delete by {conclusion.said(ip.deletion_at)} only marked it: the finalizer stays on."
         late = seconds(conclusion.overdue.end - left.since_time)
         explanation += f" For {late} nobody has released it."
         position = ip.finalizers.index(FINALIZER) if FINALIZER in ip.finalizers else 0

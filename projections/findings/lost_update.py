@@ -7,6 +7,7 @@ as wrong only if the log knows that it is: what it never heard of is unknown. `s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
@@ -366,7 +367,7 @@ class LostUpdate(Rule):
             f"Its writer had read revision {fault.read_revision}."
             if fault.read_revision is not None
             else (
-                f"It was computed from what revisions {revisions[0]} to {revisions[1]} said (inferred: the record does not say)."
+                f"It was computed from what revisions {revisions[0]} to {revisions[1]} said (inferred)."
                 if revisions
                 else "What it had read, the log does not show."
             )
@@ -426,7 +427,9 @@ class LostUpdate(Rule):
                 "status.subnets is empty; routes of its NAT gateways stop being updated (kube-ovn#5220)."
             )
         if fault.field == vpc_status.SUBNETS:
-            return "The controller does not treat the missing subnet as part of the Vpc: no routes, no NAT for it (kube-ovn#5162)."
+            return (
+                "To the controller the missing subnet is no part of the Vpc: no routes, no NAT for it (kube-ovn#5162)."
+            )
         if fault.field in COUNTS:
             return (
                 "The controller decides by this count: a deleted subnet waits for ever, or goes under addresses in use."
@@ -434,8 +437,6 @@ class LostUpdate(Rule):
         return "Whoever relies on this field acts on a state that is not there."
 
     def _repair(self, resource: Resource, fault: _Fault, lawful: Any) -> list[Step]:
-        import json
-
         path = "/" + fault.field.replace(".", "/")
         value = json.dumps(lawful)
         return [

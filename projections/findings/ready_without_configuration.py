@@ -96,9 +96,10 @@ class ReadyWithoutConfiguration(Rule):
                 self._with_exec[event.uid] = None
                 if len(self._with_exec) > PODS_KEPT:
                     del self._with_exec[next(iter(self._with_exec))]
-            if event.happened == "PodRemoved" and (departed := world.gone(event.key)) is not None:
-                if any(tag.startswith("nat-gateway:") for tag in event.tags):
-                    self._before[event.key] = tuple(place for place in (departed.deletion_at, departed.at) if place)
+            departed = world.gone(event.key)
+            gateways = any(tag.startswith("nat-gateway:") for tag in event.tags)
+            if event.happened == "PodRemoved" and departed is not None and gateways:
+                self._before[event.key] = tuple(place for place in (departed.deletion_at, departed.at) if place)
             return
         resource = world.get(event.key)
         self._tell_story(event, at, resource)
