@@ -53,20 +53,23 @@ def judge(journal: Journal, ledger: Ledger, progress: Callable[[str, int], None]
     batch: list[Event] = []
     for ordered in in_order(journal, lambda count: progress("order", count)):
         progress("decide", 1)
+        for placed in known.commands():
+            judged.fold(placed.event, placed.data)
         if known.follows(ordered.order):
             for placed in known.take():
                 judged.fold(placed.event, placed.data)
             continue
         if known.pending:
-            ledger.restart_after(known.last_position, judged.reading.at)
-            known.stop()
+            batch += _restart(ledger, judged, known)
         for event in decide(judged.reading.world, ordered.operation()):
             judged.reading.apply(event)
             batch.append(event)
         if len(batch) >= BATCH_EVENTS:
             _append(ledger, judged, batch)
+    for placed in known.commands():
+        judged.fold(placed.event, placed.data)
     if known.pending:
-        ledger.restart_after(known.last_position, judged.reading.at)
+        batch += _restart(ledger, judged, known)
     _append(ledger, judged, batch)
     return judged
 
@@ -79,6 +82,16 @@ def fold(ledger: Ledger, until: Callable[[Placed], bool] = lambda placed: False)
             break
         judged.fold(placed.event, placed.data)
     return judged
+
+
+def _restart(ledger: Ledger, judged: Judged, known: _Known) -> list[Event]:
+    """Begin a new generation. What was commanded was admitted, and stays: only what was observed is decided again."""
+    cut = known.last_position
+    commanded = [placed.event for placed in known.rest() if placed.event.order is None]
+    ledger.restart_after(cut, judged.reading.at)
+    for event in commanded:
+        judged.reading.apply(event)
+    return commanded
 
 
 def _append(ledger: Ledger, judged: Judged, batch: list[Event]) -> None:
@@ -110,11 +123,21 @@ class _Known:
         assert self._next is not None
         order = self._next.event.order
         while self._next is not None and self._next.event.order == order:
-            taken = self._next
-            self.last_position = taken.position
-            self._next = next(self._events, None)
-            yield taken
+            yield self._advance()
 
-    def stop(self) -> None:
-        """The rest is superseded."""
-        self._next = None
+    def commands(self) -> Iterator[Placed]:
+        """The events that come next and rest on commands: those have no place in the order of what was observed."""
+        while self._next is not None and self._next.event.order is None:
+            yield self._advance()
+
+    def rest(self) -> Iterator[Placed]:
+        """All that is left, superseded now."""
+        while self._next is not None:
+            yield self._advance()
+
+    def _advance(self) -> Placed:
+        assert self._next is not None
+        taken = self._next
+        self.last_position = taken.position
+        self._next = next(self._events, None)
+        return taken

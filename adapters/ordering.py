@@ -19,6 +19,7 @@ import zstandard
 
 from adapters.ports import Journal
 from adapters.sources import audit_log
+from domain.decide import COMMAND
 from domain.operations import Operation, OrderKey
 from domain.order import Head, Sequencer
 
@@ -50,12 +51,14 @@ def in_order(journal: Journal, progress: Callable[[int], None] = lambda records:
     parts: dict[int, int] = {}  # of the few records that are about several objects: how many
     number = 0
     for entry in journal.read():
+        number = entry.number
+        if entry.identity.startswith(f"{COMMAND}:"):
+            continue  # a command is decided where it is given: it was not observed
         heads = audit_log.heads(entry.identity, entry.payload)
         if len(heads) != 1:
             parts[entry.number] = len(heads)
         for head in heads:
             by_time.add((head.time, head.identity, head.part), _pack((head, entry.number)))
-        number = entry.number
         if not number % 1_000:
             progress(1_000)
     progress(number % 1_000)

@@ -24,6 +24,7 @@ from domain.operations import DELETION, MADE, RAN, REMOVED, UNCHANGED, UNKNOWN, 
 from domain.resources import BY_NAME, Key
 from domain.world import Change, Resource, World
 
+COMMAND = "command"
 MISSED = "missed"  # the answer shows a change whose own write is not in the log
 EARLIER = "earlier-namesake"  # it is about an object of that name that is gone already
 
@@ -72,10 +73,10 @@ def decide_command(world: World, command: Command) -> list[Event]:
     common: dict[str, Any] = {
         "key": command.key,
         "uid": command.uid or (resource.uid if resource else ""),
-        "record": f"command:{command.identity}",
+        "record": f"{COMMAND}:{command.identity}",
         "time": command.time,
         "actor": command.actor,
-        "operation": "command",
+        "operation": COMMAND,
         "tags": tags_of(vocabulary, command.key, before, fields),
     }
     if reason is not None:

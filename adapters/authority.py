@@ -1,0 +1,102 @@
+"""The engine as authority: takes commands, which have not happened yet, and admits or refuses them.
+
+A command is put into the journal before it is decided. It is decided on the fold kept at a position, and appended under
+the condition that nothing with its tags came after that position (a dynamic consistency boundary): of two writers that
+decide on the same boundary one appends, and the other folds what came and decides again. A refusal is appended too, and
+under no condition: it changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder
+from eventsourcing.persistence import IntegrityError
+
+from adapters.ports import Journal, Record
+from adapters.stores import codec
+from domain.decide import COMMAND, Command, decide_command
+from domain.events import REFUSED, Event
+from projections.reading import Reading
+
+ATTEMPTS = 100
+"""How often a command is decided anew because another writer was quicker, before it is given back."""
+
+SOURCE = "commands"
+
+
+class TooManyConflicts(Exception):
+    """Other writers kept changing what the command was decided on. Nothing was admitted; it may be tried again."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What became of a command: its event and position, or the reason why not and what could come next."""
+
+    admitted: bool
+    event: Event
+    position: int
+    reason: str = ""
+
+
+class Authority:
+    """Decides commands on a ledger that only commands are written to. Not for threads: give each its own."""
+
+    def __init__(self, recorder: DCBRecorder, journal: Journal) -> None:
+        self._recorder = recorder
+        self._journal = journal
+        self._source = journal.source(SOURCE, COMMAND)
+        self._line = 0
+        self.reading = Reading()
+        self.position = 0
+
+    def execute(self, command: Command) -> Verdict:
+        """Decide a command and append what came out. The same `identity` given twice is one event.
+
+        Raises `TooManyConflicts`, and `StoreError` where the store cannot keep it.
+        """
+        self._keep(command)
+        for _ in range(ATTEMPTS):
+            self._catch_up()
+            if (before := self._decided(command)) is not None:
+                return before
+            events = decide_command(self.reading.world, command)
+            refused = events[0].type == REFUSED
+            condition = None if refused else _boundary(events[0], self.position)
+            try:
+                last = self._recorder.append([codec.encode(event) for event in events], condition)
+            except IntegrityError:
+                continue
+            self._catch_up()
+            return Verdict(not refused, events[0], last - len(events) + 1, events[0].reason)
+        raise TooManyConflicts(
+            f"{command.event} of {command.key} was decided {ATTEMPTS} times, and each time another writer had changed "
+            "what it rests on; nothing was admitted: try again"
+        )
+
+    def _keep(self, command: Command) -> None:
+        payload = msgspec.msgpack.encode(command)
+        self._line += 1
+        fingerprint = hashlib.blake2b(payload, digest_size=8).digest()
+        record = Record(f"{COMMAND}:{command.identity}", fingerprint, self._line, payload)
+        self._journal.commit(self._source, [record], [], b"")
+
+    def _catch_up(self) -> None:
+        for found in self._recorder.read(after=self.position):
+            self.reading.apply(codec.decode(found.event.data))
+            self.position = found.position
+
+    def _decided(self, command: Command) -> Verdict | None:
+        """What was decided of a command of that identity before, if it was."""
+        query = DCBQuery(items=[DCBQueryItem(tags=[command.key.tag])])
+        for found in self._recorder.read(query):
+            event = codec.decode(found.event.data)
+            if event.record == f"{COMMAND}:{command.identity}" and not event.cause:
+                return Verdict(event.type != REFUSED, event, found.position, event.reason)
+        return None
+
+
+def _boundary(event: Event, after: int) -> DCBAppendCondition:
+    """Fail if anything that concerns what the event concerns came after `after`."""
+    items = [DCBQueryItem(tags=[tag]) for tag in event.tags]
+    return DCBAppendCondition(fail_if_events_match=DCBQuery(items=items), after=after)
