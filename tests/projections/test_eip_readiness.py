@@ -1,0 +1,140 @@
+"""EIP and FIP readiness as a fold: configured in the pod of today, or not, or unknown, and the sentence that says why."""
+
+from projections.eip_readiness import NAT, READY
+from tests.domain.stories import GATEWAY_LABELS, GATEWAY_POD, KUBELET, Story, gateway, replace_gateway_pod
+
+
+def ready(story: Story, path: str = "eip/out") -> tuple[object, str]:
+    standing = story.standing(path)
+    return standing.lawful[READY], standing.because[READY]
+
+
+def test_configured_in_the_pod_of_today_is_ready_whatever_the_status_says():
+    story = Story()
+    gateway(story)
+    story.when.status("eip/out", {"ready": False})
+    value, why = ready(story)
+    assert value is True and "eip-add 192.168.100.11 was started in kube-system/vpc-nat-gw-gw-0" in why
+    assert story.standing("eip/out").drift == {READY: {"lawful": True, "reported": False}}
+
+
+def test_not_configured_in_the_pod_of_today_is_not_ready_whatever_the_status_says():
+    story = Story()
+    gateway(story)
+    replace_gateway_pod(story.when)
+    story.when.run(GATEWAY_POD, "eip-add 192.168.100.99")
+    value, why = ready(story)
+    assert value is False and "no evidence that eip-add 192.168.100.11" in why
+    assert story.standing("eip/out").drift == {READY: {"lawful": False, "reported": True}}
+
+
+def test_the_pod_of_today_is_named_with_its_uid():
+    story = Story()
+    gateway(story)
+    before = story.standing("eip/out").detail["gateway_pod_uid"]
+    replace_gateway_pod(story.when)
+    detail = story.standing("eip/out").detail
+    assert detail["gateway_pod"] == "kube-system/vpc-nat-gw-gw-0"
+    assert detail["gateway_pod_uid"] == story.uid(GATEWAY_POD) != before
+
+
+def test_a_pod_that_is_going_is_not_the_pod_of_today():
+    story = Story()
+    gateway(story)
+    other = "pod/kube-system/vpc-nat-gw-gw-1"
+    story.given.create(other, GATEWAY_LABELS)
+    assert story.standing("eip/out").detail["gateway_pod"] == "kube-system/vpc-nat-gw-gw-1", "the one made last counts"
+    story.when.delete(other)
+    assert story.standing("eip/out").detail["gateway_pod"] == "kube-system/vpc-nat-gw-gw-0"
+
+
+def test_without_a_pod_it_is_unknown():
+    story = Story()
+    gateway(story)
+    story.when.delete(GATEWAY_POD)
+    story.when.delete(GATEWAY_POD, by=KUBELET)
+    value, why = ready(story)
+    assert value is None and "no pod of gateway gw is known" in why
+    assert story.standing("eip/out").drift == {}
+
+
+def test_without_a_gateway_it_is_unknown():
+    story = Story()
+    story.given.create("eip/out", {"spec.v4ip": "192.168.100.11"})
+    assert ready(story)[0] is None
+
+
+def test_without_any_exec_in_that_pod_it_is_unknown():
+    story = Story()
+    gateway(story, configured=False)
+    value, why = ready(story)
+    assert value is None and "no exec at all is recorded" in why
+
+
+def test_in_a_pod_older_than_the_log_it_is_unknown_unless_it_was_seen():
+    story = Story()
+    story.given.exists(GATEWAY_POD, GATEWAY_LABELS)
+    story.given.write(GATEWAY_POD, {"metadata.annotations[a]": "b"})
+    story.given.create("eip/out", {"spec.natGwDp": "gw", "spec.v4ip": "192.168.100.11"})
+    story.given.run(GATEWAY_POD, "eip-add 192.168.100.99")
+    value, why = ready(story)
+    assert value is None and "older than the log" in why
+    story.when.run(GATEWAY_POD, "eip-add 192.168.100.11/24")
+    assert ready(story)[0] is True
+
+
+def test_an_eip_without_an_address_is_not_ready():
+    story = Story()
+    story.given.create("nat-gateway/gw")
+    story.given.create(GATEWAY_POD, GATEWAY_LABELS)
+    story.given.create("eip/out", {"spec.natGwDp": "gw"})
+    assert ready(story) == (False, "it has no address yet")
+
+
+def test_added_deleted_and_added_again_is_ready():
+    story = Story()
+    gateway(story)
+    story.when.run(GATEWAY_POD, "eip-del 192.168.100.11/24")
+    assert ready(story)[0] is False
+    story.when.run(GATEWAY_POD, "eip-add 192.168.100.11/24")
+    assert ready(story)[0] is True
+
+
+def test_a_rule_is_ready_by_its_own_verb_for_both_its_addresses():
+    story = Story()
+    gateway(story)
+    story.given.create("fip/f", {"spec.eip": "out", "spec.internalIp": "10.0.0.9"})
+    assert ready(story, "fip/f")[0] is False
+    story.when.run(GATEWAY_POD, "floating-ip-add 192.168.100.11,10.0.0.8")
+    assert ready(story, "fip/f")[0] is False
+    story.when.run(GATEWAY_POD, "floating-ip-add 192.168.100.11,10.0.0.9")
+    assert ready(story, "fip/f")[0] is True
+
+
+def test_a_rule_whose_eip_is_not_known_goes_by_what_its_status_says():
+    story = Story()
+    story.given.create("nat-gateway/gw")
+    story.given.create(GATEWAY_POD, GATEWAY_LABELS)
+    story.given.create("fip/f", {"spec.eip": "never-heard-of", "spec.internalIp": "10.0.0.9"})
+    assert ready(story, "fip/f")[0] is None
+    story.when.status("fip/f", {"v4ip": "192.168.100.11", "natGwDp": "gw"})
+    story.when.run(GATEWAY_POD, "floating-ip-add 192.168.100.11,10.0.0.9")
+    assert ready(story, "fip/f")[0] is True
+
+
+def test_nat_lists_the_rules_that_hang_on_it():
+    story = Story()
+    gateway(story)
+    assert story.standing("eip/out").lawful[NAT] == ""
+    story.given.create("fip/f", {"spec.eip": "out"}, held=True)
+    assert story.standing("eip/out").lawful[NAT] == "fip"
+    story.when.delete("fip/f")
+    assert story.standing("eip/out").lawful[NAT] == ""
+
+
+def test_nat_that_lists_rules_this_version_does_not_read_has_no_lawful_value():
+    story = Story()
+    gateway(story)
+    story.when.status("eip/out", {"nat": "snat"})
+    standing = story.standing("eip/out")
+    assert NAT not in standing.lawful and standing.reported[NAT] == "snat" and NAT not in standing.drift
