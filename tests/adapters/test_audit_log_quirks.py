@@ -462,6 +462,19 @@ def test_quirk_19_an_exec_is_one_command_although_two_stages_show_it():
     assert words == ("sh", "-c", 'echo "a b" && true')
 
 
+def test_quirk_19_an_exec_over_a_websocket_is_a_get_and_read_all_the_same():
+    over_websocket = []
+    for record in parsed("s4-buggy"):
+        if (record.get("objectRef") or {}).get("subresource") == "exec":
+            assert record["verb"] == "create"
+            record = {**record, "verb": "get"}
+        over_websocket.append(line(record))
+    as_recorded = studied("s4-buggy").replayed
+    replayed = replay_lines(over_websocket)
+    assert [event.type for event in replayed.events] == [event.type for event in as_recorded.events]
+    assert [finding.id for finding in replayed.findings] == [finding.id for finding in as_recorded.findings] != []
+
+
 def test_quirk_20_reads_and_watches_are_ignored_and_their_time_counts(tmp_path):
     plain = studied(PLAIN)
     for words in ("list", "watch that ends"):
@@ -550,10 +563,22 @@ def test_quirk_25_below_request_response_operations_are_attempts_and_nothing_is_
     assert replayed.findings == []
     reading = replayed.judged.reading
     assert sum(reading.unknown.values()) > 20
-    assert all("below level RequestResponse" in reason for reason in reading.unknown)
+    assert "recorded without its answer, below level RequestResponse" in reading.unknown
     assert reading.revisions == []
     assert {event.order.own for event in replayed.events if event.order} == {1}
     assert not [event for event in replayed.events if event.type.endswith(("Created", "SpecChanged", "Reported"))]
+
+
+@pytest.mark.xfail(strict=True, reason="a body that was never recorded is said to be unreadable")
+def test_quirk_25_a_binding_without_its_body_is_not_a_damaged_one():
+    replayed = replay_lines([line(at_metadata_level(record)) for record in parsed("s4-buggy")])
+    assert list(replayed.judged.reading.unknown) == ["recorded without its answer, below level RequestResponse"]
+
+
+@pytest.mark.xfail(strict=True, reason="what has no name without its answer is sighted as a resource without a name")
+def test_quirk_25_nothing_without_a_name_is_sighted():
+    replayed = replay_lines([line(at_metadata_level(record)) for record in parsed("mixed-small")])
+    assert [str(key) for key in replayed.judged.reading.world.live if not key.name] == []
 
 
 def test_quirk_26_escapes_and_raw_text_are_the_same_text():
