@@ -120,9 +120,7 @@ def conclude(
     if at is not None:
         judged = fold(store.ledger, at.passed_by)
         end = at.time if at.time is not None else (judged.last_time or end)
-    findings = judged.reading.judge.conclude(
-        judged.reading.world, end, lambda place: store.ledger.event_at(place).event, patience
-    )
+    findings = judged.reading.conclude(end, lambda place: store.ledger.event_at(place).event, patience)
     return Outcome(tallies, judged, findings, end)
 
 

@@ -55,7 +55,9 @@ class Span(msgspec.Struct):
     last: str = ""
 
     def reach(self, time: str) -> None:
-        """Take in one record's time. RFC 3339 times in UTC compare as text."""
+        """Take in one record's time. RFC 3339 times in UTC compare as text; what is no time is left out."""
+        if len(time) < 20 or time[4] != "-" or time[10] != "T" or not time[:4].isdecimal():
+            return
         if time > self.last:
             self.last = time
         if not self.first or (time and time < self.first):

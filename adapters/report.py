@@ -7,20 +7,18 @@ two together. Text is made from the document, so it can say nothing that the doc
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from adapters.app import Outcome, Store, iso, span_of
+from adapters.paper import Paper, counted
 from adapters.sources.audit_log import BELOW, TRUNCATED
 from domain.events import OBSERVED, REFUSED, Event
 from domain.operations import request_of
 from domain.resources import Key
 from domain.world import Resource
-from projections.findings.rule import ERROR, OPEN, PENDING, Finding, short
+from projections.findings.rule import ERROR, HEALED, OPEN, PENDING, Finding, short
 from projections.reading import Reading
 
 SCHEMA = "netledger/replay/v1"
@@ -142,7 +140,7 @@ def says(event: Event) -> str:
 
 
 def _brief(value: Any) -> str:
-    if value is None:
+    if value is None or value == "":
         return "nothing"
     if isinstance(value, list):
         text = "[" + ", ".join(str(item) if not isinstance(item, dict) else "{…}" for item in value[:4])
@@ -180,137 +178,192 @@ def _key(key: Key, uid: str) -> dict[str, Any]:
 # ---- as text
 
 
-_STYLES = {OPEN: "bold red", PENDING: "yellow", "healed": "green"}
+_STYLES = {OPEN: "bold red", PENDING: "yellow", HEALED: "green"}
+_WITNESS_STYLES = {"lost": "bold", "overwriting": "bold"}
+_ITEMS_SHOWN = 20
 
 
-def print_report(console: Console, report: dict[str, Any], details: bool = True) -> None:
-    """The whole report for a person: a summary, the findings, the timeline round each."""
-    _print_summary(console, report)
+def text(report: dict[str, Any], paper: Paper) -> Iterator[str]:
+    """The whole report for a person, line by line: a summary, the findings, the timeline round each."""
+    yield from _summary(report, paper)
     findings = report["findings"]
-    for finding in findings:
-        console.print()
-        print_finding(console, finding, details)
+    for finding in together(findings):
+        yield ""
+        yield from finding_text(finding, paper, findings)
     if not findings:
-        console.print()
-        console.print(Text("Nothing is wrong that this log can show.", style="green"))
+        yield ""
+        yield paper.styled("Nothing is wrong that this log can show.", "green")
 
 
-def _print_summary(console: Console, report: dict[str, Any]) -> None:
+def together(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The findings with those of one root side by side, the root first; else in the order given."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    known = {finding["id"] for finding in findings}
+    for finding in findings:
+        root = finding["root"] if finding["root"] in known else finding["id"]
+        group = groups.setdefault(root, [])
+        group.insert(0 if finding["id"] == root else len(group), finding)
+    return [finding for group in groups.values() for finding in group]
+
+
+def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
     sources, ledger, coverage = report["sources"], report["ledger"], report["coverage"]
     counts = {
         name: sum(source[name] for source in sources)
         for name in ("records", "recognised", "ignored", "unrecognised", "duplicates")
     }
-    files = f"{len(sources)} files" if len(sources) != 1 else sources[0]["path"]
-    console.print(Text.assemble(("Replayed ", ""), (files, "bold")), soft_wrap=True)
-    rows = [
-        (
-            "records",
-            f"{counts['records']:,}: {counts['recognised']:,} on our kinds, {counts['ignored']:,} ignored, "
-            f"{counts['unrecognised']:,} not understood, {counts['duplicates']:,} twice",
-        ),
-        ("time", f"{coverage['from'] or '-'} to {coverage['to'] or '-'}"),
-        ("events", f"{ledger['events']:,}, of which {ledger['refusals']:,} refused transitions"),
-        ("ledger", f"generation {ledger['generation']}, digest {ledger['digest']}"),
-    ]
+    files = counted(len(sources), "file") if len(sources) != 1 else called(sources[0]["path"])
+    yield f"Replayed {paper.styled(files, 'bold')}"
+    yield from paper.row(
+        "records",
+        f"{counts['records']:,}: {counts['recognised']:,} on network resources, {counts['ignored']:,} on others, "
+        f"{counts['unrecognised']:,} not understood, {counted(counts['duplicates'], 'duplicate')}",
+    )
+    yield from paper.row("time", _stretch(coverage["from"], coverage["to"]))
     if coverage["revisions"]:
-        first, last = coverage["revisions"]
-        rows.insert(2, ("revisions", f"{first} to {last}"))
-    missing = [
-        (coverage["unknown_beginnings"], "resources first heard of in mid-life"),
-        (coverage["truncated"], "records cut short by the API server"),
-        (coverage["below_request_response"], "writes recorded without their answer (level below RequestResponse)"),
-        (len(coverage["gaps"]), "changes whose own record is missing"),
+        yield from paper.row("revisions", "{} to {}".format(*coverage["revisions"]))
+    refusals = ledger["refusals"]
+    yield from paper.row(
+        "events", f"{ledger['events']:,}, {counted(refusals, 'refused transition') if refusals else 'none refused'}"
+    )
+    yield from paper.row("missing", missing(coverage))
+    yield from paper.row("ledger", f"generation {ledger['generation']}, digest {ledger['digest']}")
+    if report["findings"]:
+        yield ""
+        yield ", ".join(paper.styled(words, _STYLES[status]) for status, words in _tally(report["findings"]))
+
+
+def missing(coverage: dict[str, Any]) -> str:
+    """What the log cannot speak for, in words."""
+    told = [
+        (coverage["unknown_beginnings"], "resource first heard of in mid-life", "resources first heard of in mid-life"),
+        (coverage["truncated"], "record cut short by the API server", "records cut short by the API server"),
+        (
+            coverage["below_request_response"],
+            "write recorded without its answer (below level RequestResponse)",
+            "writes recorded without their answers (below level RequestResponse)",
+        ),
+        (len(coverage["gaps"]), "change whose own record is missing", "changes whose own records are missing"),
     ]
-    gaps = "; ".join(f"{count:,} {what}" for count, what in missing if count)
-    rows.append(("missing", gaps or "nothing that can be noticed"))
-    for name, value in rows:
-        _print_row(console, name, value, 10)
-    _print_tally(console, report["findings"])
+    return "; ".join(counted(count, one, more) for count, one, more in told if count) or "nothing that can be noticed"
 
 
-def _print_tally(console: Console, findings: list[dict[str, Any]]) -> None:
+def as_of(coverage: dict[str, Any]) -> str:
+    """What an answer rests on, in one line."""
+    revisions = coverage["revisions"]
+    at = f"revision {revisions[1]}, " if revisions else ""
+    return f"as of {at}{coverage['to'] or 'the beginning'}; missing: {missing(coverage)}"
+
+
+def _stretch(first: str | None, last: str | None) -> str:
+    if not first or not last:
+        return "-"
+    day, until = first[:10], last[:10]
+    return f"{day} {first[11:23].rstrip('Z')} to {until + ' ' if until != day else ''}{last[11:23].rstrip('Z')} UTC"
+
+
+def _tally(findings: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     counts: dict[tuple[str, str], int] = {}
     for finding in findings:
         slot = (finding["status"], finding["severity"])
         counts[slot] = counts.get(slot, 0) + 1
-    parts = [
-        Text(f"{count} {status} {severity}{'s' if count > 1 else ''}", style=_STYLES[status])
-        for (status, severity), count in counts.items()
-    ]
-    if parts:
-        console.print()
-        console.print(Text(", ").join(parts))
+    for status in _STYLES:
+        for severity in ("error", "warning"):
+            if count := counts.get((status, severity), 0):
+                yield status, counted(count, f"{status} {severity}")
 
 
-def print_finding(console: Console, finding: dict[str, Any], details: bool = True) -> None:
-    """One finding as a person would tell it."""
-    resource = finding["resource"]
-    path = f"{resource['namespace']}/{resource['name']}" if resource["namespace"] else resource["name"]
-    style = _STYLES[finding["status"]]
-    console.print(
-        Text.assemble(
-            (f"{finding['status'].upper()} ", style),
-            (f"{resource['kind']}/{path}", "bold"),
-            f"  {finding['name']} ({finding['rule']}, {finding['severity']})",
-        ),
-        soft_wrap=True,
+def title(finding: dict[str, Any]) -> str:
+    """`lost-update of vpc/shop`: how one finding names another."""
+    return f"{finding['name']} of {path_of(finding['resource'])}"
+
+
+def path_of(resource: dict[str, Any]) -> str:
+    """`vpc/shop`, or `pod/web/web-0`."""
+    return str(Key(resource["kind"], resource["namespace"] or "", resource["name"]))
+
+
+def called(path: str) -> str:
+    """A source's path for people."""
+    return "standard input" if path == "-" else path
+
+
+def finding_text(finding: dict[str, Any], paper: Paper, others: Sequence[dict[str, Any]] = ()) -> Iterator[str]:
+    """One finding as a person would tell it: what is wrong, where to look first, the evidence, the repair."""
+    status = finding["status"]
+    yield (
+        f"{paper.styled(status.upper(), _STYLES[status])} {paper.styled(path_of(finding['resource']), 'bold')}  "
+        f"{finding['name']} ({finding['rule']}, {finding['severity']})"
     )
     if finding["field"] and finding["reported"] is not None and finding["lawful"] is not None:
-        _print_row(console, finding["field"].removeprefix("metadata.annotations"), "", 10)
-        _print_row(console, "  reported", _value(finding["reported"]), 12)
-        _print_row(console, "  lawful", _value(finding["lawful"]), 12)
-    _print_paragraph(console, finding["explanation"])
-    if finding["consequence"] and finding["status"] != "healed":
-        _print_paragraph(console, finding["consequence"])
-    if finding["root"]:
-        _print_paragraph(console, f"It follows from {finding['root']}.")
-    if not details:
-        return
-    console.print()
+        yield from paper.row("field", finding["field"])
+        yield from paper.row("reported", _value(finding["reported"]))
+        yield from paper.row("lawful", _value(finding["lawful"]))
+    places = _Places([finding, *others])
+    first = finding["since"]
+    if first["source"]:
+        yield from paper.row(
+            "look at", f"{places.of(first['source'])} first: {short(first['actor'])}, {first['operation']}"
+        )
+    yield ""
+    yield from paper.paragraph(finding["explanation"])
+    if finding["consequence"] and status != HEALED:
+        yield from paper.paragraph(finding["consequence"])
+    root = next((other for other in others if other["id"] == finding["root"]), None)
+    if root is not None:
+        yield from paper.paragraph(f"It follows from the {title(root)}.")
+    elif finding["root"]:
+        yield from paper.paragraph(f"It follows from {finding['root']}.")
+    yield ""
     for witness in finding["witnesses"][:_EVENTS_NAMED]:
-        _print_witness(console, witness)
+        yield from _witness(witness, paper, places)
+    if (left := len(finding["witnesses"]) - _EVENTS_NAMED) > 0:
+        yield from paper.paragraph(f"and {counted(left, 'more event')} (-o json names them all)", 6, "dim")
     if finding["repair"]:
-        console.print()
-        console.print(Text("  Repair, in this order:", style="bold"))
+        yield ""
+        yield paper.styled("  Repair, in this order:", "bold")
         for number, step in enumerate(finding["repair"], 1):
-            _print_paragraph(console, f"{number}. {step['why']}:", indent="  ")
-            console.print(Text(f"     {step['run']}", style="cyan"), soft_wrap=True)
+            yield from paper.paragraph(f"{number}. {step['why']}:", 5, first=2)
+            yield paper.styled(f"     {step['run']}", "cyan")
+    elif root is not None and status == OPEN:
+        yield ""
+        yield from paper.paragraph(f"Repair: that of the {title(root)}.", style="bold")
 
 
-def _print_witness(console: Console, witness: dict[str, Any]) -> None:
-    time = witness["at"][11:23]
-    head = Text.assemble(
-        ("  ", ""),
-        (f"{time} ", "dim"),
-        (f"{witness['revision'] or '':>8} ", "dim"),
-        (f"{witness['role']:<12}", "bold" if witness["role"] in ("lost", "overwriting") else ""),
-        f"{witness['resource']} ",
-        (f"{witness['event']}", "italic"),
+class _Places:
+    """Where records are, for people: only the file's name where all come from one file."""
+
+    def __init__(self, findings: Iterable[dict[str, Any]]) -> None:
+        self._paths = {
+            witness["source"].rpartition(":")[0]
+            for finding in findings
+            for witness in [*finding["witnesses"], finding["since"]]
+            if witness["source"]
+        }
+
+    def of(self, source: str) -> str:
+        path, _, line = source.rpartition(":")
+        if path == "-":
+            return f"line {line}"
+        return f"{Path(path).name if len(self._paths) == 1 else path}:{line}"
+
+
+def _witness(witness: dict[str, Any], paper: Paper, places: _Places) -> Iterator[str]:
+    yield (
+        f"  {paper.styled(witness['at'][11:23], 'dim')} {paper.styled(str(witness['revision'] or '-').rjust(8), 'dim')}  "
+        f"{paper.styled(witness['role'].ljust(12), _WITNESS_STYLES.get(witness['role'], ''))} "
+        f"{paper.styled(witness['resource'])} {paper.styled(witness['event'])}"
     )
-    console.print(head, soft_wrap=True)
-    where = f", {witness['source']}" if witness["source"] else ""
+    where = f", {places.of(witness['source'])}" if witness["source"] else ""
     says_what = f": {witness['says']}" if witness["says"] else ""
-    line = f"{short(witness['actor'])}, {witness['operation']}{where}{says_what}"
-    _print_paragraph(console, line, indent=" " * 24, style="dim")
-
-
-def _print_row(console: Console, name: str, value: str, width: int) -> None:
-    lines = textwrap.wrap(value, max(console.width - width - 2, 30), break_on_hyphens=False) or [""]
-    console.print(Text.assemble((f"  {name:<{width}}", "dim"), lines[0]), soft_wrap=True)
-    for line in lines[1:]:
-        console.print(Text(" " * (width + 2) + line), soft_wrap=True)
-
-
-def _print_paragraph(console: Console, text: str, indent: str = "  ", style: str = "") -> None:
-    for line in textwrap.wrap(
-        text, max(console.width - 1, 40), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-    ):
-        console.print(Text(line, style=style), soft_wrap=True)
+    yield from paper.paragraph(f"{short(witness['actor'])}, {witness['operation']}{where}{says_what}", 6, "dim")
 
 
 def _value(value: Any) -> str:
-    return ", ".join(map(str, value)) or "(nothing)" if isinstance(value, list) else json.dumps(value)
+    if isinstance(value, list):
+        some = ", ".join(map(str, value[:_ITEMS_SHOWN])) or "(nothing)"
+        return some + (f" and {len(value) - _ITEMS_SHOWN} more" if len(value) > _ITEMS_SHOWN else "")
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
 def timeline_row(position: int, event: Event, place: tuple[str, int] | None) -> dict[str, Any]:

@@ -20,7 +20,18 @@ from domain import eip, fip, ip, nat_gateway, pod, subnet
 from domain.events import OBSERVED, REFUSED, Changes, Event, Vocabulary, differences
 from domain.kinds import VOCABULARY
 from domain.lifecycle import GONE, SAME
-from domain.operations import DELETION, MADE, RAN, REMOVED, UNCHANGED, UNKNOWN, Fields, Operation, request_of
+from domain.operations import (
+    DELETION,
+    FINALIZERS,
+    MADE,
+    RAN,
+    REMOVED,
+    UNCHANGED,
+    UNKNOWN,
+    Fields,
+    Operation,
+    request_of,
+)
 from domain.resources import BY_NAME, Key
 from domain.world import Change, Resource, World
 
@@ -67,6 +78,8 @@ def decide_command(world: World, command: Command) -> list[Event]:
     resource = world.get(command.key)
     before = resource.fields if resource else {}
     fields = {**before, **command.fields}
+    # What begins an object is folded from nothing, so its event says all of it.
+    known: Fields = {} if command.event in vocabulary.beginnings else before
     if command.event == vocabulary.deletion_requested:
         fields[DELETION] = fields.get(DELETION) or str(command.time)
     reason = why_not(world, command.event, command.key, fields)
@@ -77,11 +90,11 @@ def decide_command(world: World, command: Command) -> list[Event]:
         "time": command.time,
         "actor": command.actor,
         "operation": COMMAND,
-        "tags": tags_of(vocabulary, command.key, before, fields),
+        "tags": _boundary(world, vocabulary, command.key, before, fields),
     }
     if reason is not None:
         return [Event(type=REFUSED, attempted=command.event, reason=reason, **common)]
-    event = Event(type=command.event, changed=differences(before, fields), **common)
+    event = Event(type=command.event, changed=differences(known, fields), **common)
     return [event, *consequences(world, [event])]
 
 
@@ -106,6 +119,15 @@ def tags_of(vocabulary: Vocabulary, key: Key, *fields: Mapping[str, Any]) -> tup
     """The resources that an event concerns: its own, and those it names before and after. The boundary of a command."""
     named = [key, *(other for some in fields for other in vocabulary.refers(key, some))]
     return tuple(dict.fromkeys(other.tag for other in named))
+
+
+def _boundary(world: World, vocabulary: Vocabulary, key: Key, *fields: Fields) -> tuple[str, ...]:
+    """The tags of a command: what it names, and for a rule the gateway on whose pod its readiness is decided."""
+    tags = tags_of(vocabulary, key, *fields)
+    resource = world.get(key)
+    if key.kind == "fip" and resource is not None and (gateway := nat_gateway.gateway_of(world, resource)):
+        tags = (*tags, Key("nat-gateway", "", gateway).tag)
+    return tags
 
 
 class _Decision:
@@ -164,7 +186,8 @@ class _Decision:
         own: Changes = {}
         missed: Changes = {}
         for path, change in differences(before, after).items():
-            (own if deletes or path.startswith("status.") == status_only else missed)[path] = change
+            writes = path != FINALIZERS if deletes else path.startswith("status.") == status_only
+            (own if writes else missed)[path] = change
         if missed:
             self.observed(MISSED, missed)
         by_event: dict[str, Changes] = {}

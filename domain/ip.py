@@ -89,7 +89,7 @@ LIFECYCLE = Lifecycle(
         ),
         Row("IPGuarded", (HELD, *OFF), SAME, "the finalizer comes on late"),
         Row("IPUnguarded", (HELD, SIGHTED), RECORDED, "the finalizer comes off an object that is not deleted"),
-        Row("IPUnguarded", (*OFF, RELEASING), SAME, "one of several finalizers comes off"),
+        Row("IPUnguarded", (RECORDED, *OFF, RELEASING), SAME, "one of several finalizers comes off"),
         Row("IPMoved", (*LIVE, *OFF, RELEASING), SAME, "its subnet or pod changes", (identity_is_fixed,)),
         Row(
             "IPSpecChanged",

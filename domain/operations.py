@@ -74,6 +74,14 @@ class Operation(msgspec.Struct, kw_only=True):
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
+# The fields that name other resources: rules look things up by them, so a value of another type, which no API server
+# lets through, is no value.
+_NAMES = frozenset(
+    {f"spec.{name}" for name in ("vpc", "subnet", "provider", "natGwDp", "externalSubnet", "eip", "defaultSubnet")}
+)
+_LISTS_OF_NAMES = frozenset({"spec.namespaces", "spec.excludeIps", "status.subnets"})
+
+
 def flatten(
     *,
     finalizers: list[str] | None = None,
@@ -112,6 +120,13 @@ def flatten(
         for name, value in status.items():
             if value is not None:
                 fields["status." + name] = value
+    for path in _NAMES.intersection(fields):
+        if not isinstance(fields[path], str):
+            del fields[path]
+    for path in _LISTS_OF_NAMES.intersection(fields):
+        value = fields[path]
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            del fields[path]
     return fields
 
 

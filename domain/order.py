@@ -64,6 +64,7 @@ class Sequencer(Generic[Carried]):
         self._made: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         self._waiting: OrderedDict[int, tuple[Head, int, Carried]] = OrderedDict()
         self._waiting_by_key: dict[Key, list[int]] = {}
+        self._created: OrderedDict[Key, tuple[int, str]] = OrderedDict()  # the last create of a name: revision and uid
         self._number = 0
 
     def feed(self, head: Head, carried: Carried) -> Iterator[tuple[OrderKey, str, Carried]]:
@@ -101,6 +102,10 @@ class Sequencer(Generic[Carried]):
 
     def _create(self, head: Head) -> None:
         """What waits for that name was about the one before: it stays below."""
+        self._created[head.key] = (head.revision, head.uid)
+        self._created.move_to_end(head.key)
+        if len(self._created) > OBJECTS_KEPT:
+            self._created.popitem(last=False)
         for number in self._waiting_by_key.get(head.key, ()):
             waiting, anchor, carried = self._waiting[number]
             if anchor >= head.revision and waiting.uid != head.uid:
@@ -108,7 +113,11 @@ class Sequencer(Generic[Carried]):
 
     def _wait(self, head: Head, carried: Carried) -> None:
         seen = self._made.get(head.uid, (0,)) if head.uid else (0,)
-        anchor = max(self.completed, head.revision, *seen)
+        own = max(head.revision, *seen)
+        anchor = max(self.completed, own)
+        created, uid = self._created.get(head.key, (0, ""))
+        if head.uid and uid and uid != head.uid and own < created:
+            anchor = min(anchor, created - 1)  # it is about the one before, though it was answered later
         self._number += 1
         self._waiting[self._number] = (head, anchor, carried)
         self._waiting_by_key.setdefault(head.key, []).append(self._number)

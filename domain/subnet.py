@@ -78,7 +78,7 @@ LIFECYCLE = Lifecycle(
             CREATED,
             "the finalizer comes off an object that is not deleted",
         ),
-        Row("SubnetUnguarded", (ORPHANED, TERMINATING), SAME, "one of several finalizers comes off"),
+        Row("SubnetUnguarded", (CREATED, ORPHANED, TERMINATING), SAME, "one of several finalizers comes off"),
         Row(
             "SubnetSpecChanged",
             (*LIVE, TERMINATING),

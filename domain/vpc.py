@@ -54,7 +54,7 @@ LIFECYCLE = Lifecycle(
             CREATED,
             "the finalizer comes off an object that is not deleted",
         ),
-        Row("VPCUnguarded", (TERMINATING,), SAME, "one of several finalizers comes off"),
+        Row("VPCUnguarded", (CREATED, TERMINATING), SAME, "one of several finalizers comes off"),
         Row("VPCSpecChanged", (*LIVE, TERMINATING), SAME, "a user changes routes, peers or namespaces"),
         Row("VPCLabelled", (*LIVE, TERMINATING), SAME, "labels or annotations change"),
         Row("VPCStatusReported", (*LIVE, TERMINATING), SAME, "the controller writes what it believes: a claim"),

@@ -15,10 +15,13 @@ from domain import lifecycle
 from domain.events import OBSERVED, REFUSED, Event, Vocabulary
 from domain.kinds import VOCABULARY
 from domain.operations import DELETION, FINALIZERS, UNKNOWN, Fields, request_of
-from domain.resources import FINALIZER, Key
+from domain.resources import FINALIZER, KINDS, Key
 
 DEPARTED_KEPT = 10_000
 """How many names of gone resources of each kind are remembered: enough for what comes just after a removal."""
+
+
+_OWN_KINDS = frozenset({kind.name for kind in KINDS if kind.group})
 
 
 class Resource:
@@ -108,6 +111,7 @@ class World:
     def __init__(self) -> None:
         self.live: dict[Key, Resource] = {}
         self.departed: dict[str, dict[Key, Departed]] = {kind: {} for kind in VOCABULARY}
+        self.controllers: set[str] = set()  # who was seen to do what only a controller does
         self._referrers: dict[Key, dict[Key, None]] = {}
 
     # ---- reading
@@ -179,6 +183,8 @@ class World:
             self._write(resource, event, at, vocabulary)
         if event.outcome == UNKNOWN:
             resource.blurred = True
+        if key.kind in _OWN_KINDS and happened.endswith("StatusReported") and not event.agent.startswith("kubectl"):
+            self.controllers.add(event.actor)
 
     def _write(self, resource: Resource, event: Event, at: int, vocabulary: Vocabulary) -> None:
         fields = resource.fields
@@ -197,6 +203,8 @@ class World:
             if path == FINALIZERS:
                 if FINALIZER in (after or ()) and FINALIZER not in (before or ()):
                     resource.guarded_by = event.actor
+                    if event.happened != vocabulary.begun:
+                        self.controllers.add(event.actor)
             elif path == DELETION:
                 if after is not None and not resource.deletion_at:
                     resource.deletion_at = at
@@ -224,10 +232,20 @@ class World:
             time=event.time,
             seen=seen,
             deletion_at=resource.deletion_at if resource else 0,
-            by_hand=bool(resource and resource.guarded_by and resource.guarded_by != event.actor),
+            by_hand=resource is not None and self._is_by_hand(resource, event.actor),
         )
         if len(departed) > DEPARTED_KEPT:
             del departed[next(iter(departed))]
+
+    def _is_by_hand(self, resource: Resource, actor: str) -> bool:
+        """Whether somebody else took an object's finalizer off than the controller that had put it on.
+
+        One that came with the create is its maker's only if that is a controller: a backup is restored with finalizers.
+        """
+        guard = resource.guarded_by
+        if not guard or guard == actor or actor in self.controllers:
+            return False
+        return guard in self.controllers
 
     def _unlink(self, resource: Resource) -> None:
         for named in resource.refers:

@@ -51,7 +51,7 @@ class Usage:
     def __init__(self) -> None:
         self._held: dict[Key, tuple[Key, tuple[int, ...]]] = {}
         self._using: dict[tuple[Key, int], int] = {}
-        self._last: dict[tuple[Key, int], dict[int, int]] = {}
+        self._last: dict[tuple[Key, int], dict[int, tuple[int, int]]] = {}
 
     def apply(self, event: Event, at: int, world: World) -> Key | None:
         """Take an IP's or a subnet's event in; the subnet whose count changed, if one did."""
@@ -65,7 +65,7 @@ class Usage:
         if ip is None or (held is not None and event.happened == VOCABULARY["ip"].begun):
             self._held.pop(event.key, None)
             if held is not None:
-                self._count(*held, -1, at)
+                self._count(*held, -1, (at, event.time))
             if ip is None:
                 return held[0] if held is not None else None
             held = None
@@ -75,7 +75,7 @@ class Usage:
             if subnet is None or not versions:
                 return None
             self._held[event.key] = (subnet, versions)
-            self._count(subnet, versions, 1, at)
+            self._count(subnet, versions, 1, (at, event.time))
             return subnet
         return None
 
@@ -83,11 +83,11 @@ class Usage:
         """How many IP objects of that version are in it now."""
         return self._using.get((subnet, version), 0)
 
-    def last_was(self, subnet: Key, version: int, count: int) -> int:
-        """The place in the order until which `count` was right; 0 if it never was, as far as is remembered."""
-        return self._last.get((subnet, version), {}).get(count, 0)
+    def last_was(self, subnet: Key, version: int, count: int) -> tuple[int, int]:
+        """The place in the order and the time until which `count` was right; zeros if it never was, as far as is kept."""
+        return self._last.get((subnet, version), {}).get(count, (0, 0))
 
-    def _count(self, subnet: Key, versions: tuple[int, ...], by: int, at: int) -> None:
+    def _count(self, subnet: Key, versions: tuple[int, ...], by: int, at: tuple[int, int]) -> None:
         for version in versions:
             slot = (subnet, version)
             before = self._using.get(slot, 0)

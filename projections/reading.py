@@ -16,6 +16,7 @@ from domain.world import Resource, World
 from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
 from projections.audit_trail import AuditTrail
 from projections.findings.judge import Judge
+from projections.findings.rule import Finding
 from projections.standing import Standing
 
 GAPS_KEPT = 1_000
@@ -42,6 +43,8 @@ class Reading:
         self.sighted = 0
         self.revisions: list[int] = []
         self.gaps: list[dict[str, Any]] = []
+        self.skew = 0
+        self._latest_received = 0
 
     def apply(self, event: Event) -> None:
         """Take the next event in."""
@@ -57,11 +60,27 @@ class Reading:
             self.gaps.append({"resource": str(event.key), "before": event.revision, "at": self.at})
         if event.type == REFUSED:
             self.refusals += 1
+        if event.revision is not None and event.received:
+            # What has the later revision cannot have been answered before the earlier one was asked for, by one clock.
+            self.skew = max(self.skew, self._latest_received - event.time)
+            self._latest_received = max(self._latest_received, event.received)
         if event.revision is not None:
             if not self.revisions:
                 self.revisions = [event.revision, event.revision]
             elif event.revision > self.revisions[1]:
                 self.revisions[1] = event.revision
+
+    @property
+    def uncertainty(self) -> int:
+        """Within how many microseconds the order of what has no revision is not known: 0 where one clock ruled.
+
+        What the revisions show of a skew is at most the skew, short of the time between two writes: so twice that.
+        """
+        return 2 * self.skew
+
+    def conclude(self, end: int, event: Callable[[int], Event], patience: int | None = None) -> list[Finding]:
+        """What is wrong: see `Judge.conclude`."""
+        return self.judge.conclude(self.world, end, event, patience, self.uncertainty)
 
     def standing(self, resource: Resource) -> Standing:
         """What a resource's claims should be; empty for kinds without any."""

@@ -36,6 +36,7 @@ _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _OTHER_SUBRESOURCES = frozenset({"log", "attach", "portforward", "proxy", "token", "ephemeralcontainers"})
 TRUNCATED = "the API server cut its bodies off"
 BELOW = "recorded without its answer, below level RequestResponse"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -206,7 +207,7 @@ def classify(line: bytes) -> Recognised | Ignored:
     """What one line is. Raises `NotAnAuditEvent`."""
     try:
         event = _head_line.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         event = _noise(line, error)
     if not event.apiVersion.startswith("audit.k8s.io/") or event.kind != "Event":
         raise NotAnAuditEvent(
@@ -227,7 +228,7 @@ def _noise(line: bytes, error: Exception) -> _HeadLine:
     """An event on something else may answer in shapes that ours never have: then only its head is looked at."""
     try:
         event = _line.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+    except _UNREADABLE as cause:
         raise NotAnAuditEvent(_why(cause)) from None
     if _kind_of(event) is not None:
         raise NotAnAuditEvent(_why(error)) from None
@@ -308,7 +309,7 @@ def operation(payload: bytes, head_part: int, order: OrderKey, outcome: str) -> 
     event = _full_line.decode(payload)
     try:
         return _operation(event, head_part, order, outcome)
-    except (msgspec.DecodeError, UnicodeDecodeError, IndexError) as error:
+    except (*_UNREADABLE, IndexError) as error:
         unreadable = _operation(event, head_part, order, UNKNOWN)
         return msgspec.structs.replace(unreadable, reason=f"its body cannot be read: {_why(error)}")
 
@@ -454,7 +455,7 @@ def _read_revision(event: _FullLine) -> int | None:
         return None
     try:
         return _number(_asked.decode(asked).metadata.resourceVersion)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None  # the label of some field, or a body of another shape
 
 
@@ -473,7 +474,8 @@ def _is_truncated(event: _Line) -> bool:
 
 
 def _code(event: _Line) -> int:
-    return event.responseStatus.code if event.responseStatus else 0
+    code = event.responseStatus.code if event.responseStatus else 0
+    return code if 0 <= code < 1000 else 0
 
 
 def _received(event: _Line) -> str:
@@ -487,13 +489,19 @@ def _received_at(event: _Line, time: int) -> int:
         return time
 
 
-def _number(text: Any) -> int | None:
-    return int(text) if isinstance(text, str) and text.isdecimal() else None
+def _number(text: str) -> int | None:
+    """A revision; etcd's are of 63 bit, so what has more digits is none."""
+    return int(text) if len(text) <= 18 and text.isascii() and text.isdecimal() else None
 
 
 def _query(event: _Line) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(event.requestURI).query)
+    try:
+        return parse_qs(urlsplit(event.requestURI).query)
+    except ValueError:
+        return {}
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested deeper than any object of an API server"
     return str(error).replace("JSON is malformed", "it is not JSON") or type(error).__name__

@@ -20,6 +20,7 @@ from projections.findings.rule import (
     Finding,
     Rule,
     Step,
+    begin_and_end,
     called,
     witnesses,
 )
@@ -36,6 +37,7 @@ class _Refusal(NamedTuple):
     state: str
     reason: str
     at: int
+    time: int
     subnet: Key | None
 
 
@@ -47,21 +49,33 @@ class IllegalTransition(Rule):
     severity = WARNING
     fires = "a transition that the lifecycle's table does not allow was observed, and no other finding tells of it."
     upstream = ("kube-ovn#5068", "kube-ovn#3469", "kube-ovn#5115")
-    watches: ClassVar = {kind: frozenset({REFUSED}) for kind in VOCABULARY}
+    watches: ClassVar = {
+        kind: frozenset({REFUSED}) | (begin_and_end(kind) if kind in ("subnet", "ip", "eip") else frozenset())
+        for kind in VOCABULARY
+    }
 
     def __init__(self) -> None:
         self._refusals: list[_Refusal] = []
+        self._resolved: dict[int, int] = {}  # refusal's place: when the last that named the ghost it left went
+        self._ghosts: dict[Key, int] = {}  # a ghost, and the place of the refusal that made it one
 
     def apply(self, event: Event, at: int, world: World) -> None:
         if event.type == REFUSED and event.leads_to and len(self._refusals) < REFUSALS_KEPT:
             subnet = next((Key("subnet", "", tag[7:]) for tag in event.tags if tag.startswith("subnet:")), None)
             self._refusals.append(
-                _Refusal(event.key, event.uid, event.attempted, event.leads_to, event.reason, at, subnet)
+                _Refusal(event.key, event.uid, event.attempted, event.leads_to, event.reason, at, event.time, subnet)
             )
+            if event.attempted == VOCABULARY[event.key.kind].ended:
+                self._ghosts[event.key] = at
+        elif self._ghosts and event.happened == VOCABULARY[event.key.kind].ended:
+            for ghost in [key for key in self._ghosts if key.tag in event.tags and not _is_named(world, key)]:
+                self._resolved[self._ghosts.pop(ghost)] = event.time
 
     def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
         seen: dict[tuple[Key, str], int] = {}
         for refusal in self._refusals:
+            if self._rests_on_clocks(conclusion, refusal):
+                continue
             slot = (refusal.key, refusal.uid + refusal.attempted)
             seen[slot] = seen.get(slot, -1) + 1
             still = self._still(conclusion.world, refusal)
@@ -94,7 +108,21 @@ class IllegalTransition(Rule):
         departed = world.departed[refusal.key.kind].get(refusal.key)
         if departed is None or departed.state != refusal.state:
             return False
-        return any(True for kind in VOCABULARY for _ in world.naming(refusal.key, kind))
+        return _is_named(world, refusal.key)
+
+    def _rests_on_clocks(self, conclusion: Conclusion, refusal: _Refusal) -> bool:
+        """Whether it would have been allowed had a removal beside it come a little earlier or later."""
+        times = [self._resolved[refusal.at]] if refusal.at in self._resolved else []
+        if refusal.attempted == VOCABULARY[refusal.key.kind].begun:
+            gone = [conclusion.world.departed[kind] for kind in ("vpc", "subnet")]
+            times += [left.time for some in gone for left in some.values() if left.at < refusal.at]
+        return bool(conclusion.uncertainty) and any(
+            abs(time - refusal.time) <= conclusion.uncertainty for time in times
+        )
+
+
+def _is_named(world: World, key: Key) -> bool:
+    return any(True for kind in VOCABULARY for _ in world.naming(key, kind))
 
 
 def explained(refusal: Finding, others: list[Finding]) -> bool:

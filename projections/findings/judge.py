@@ -61,14 +61,20 @@ class Judge:
             feed(event, at, world)
 
     def conclude(
-        self, world: World, end: int, event: Callable[[int], Event], patience: int | None = None
+        self,
+        world: World,
+        end: int,
+        event: Callable[[int], Event],
+        patience: int | None = None,
+        uncertainty: int = 0,
     ) -> list[Finding]:
         """All findings, the open ones first, then by when they began.
 
         `end` is the time of the last record in microseconds since 1970; `event` gives an event by its place;
-        `patience` in microseconds overrides what overdue means.
+        `patience` in microseconds overrides what overdue means; for `uncertainty`, also in microseconds, see
+        `Conclusion`.
         """
-        conclusion = Conclusion(world, Overdue(self.reactions, end, patience), event)
+        conclusion = Conclusion(world, Overdue(self.reactions, end, patience), event, uncertainty)
         found = [finding for rule in self.rules for finding in rule.conclude(conclusion)]
         refusals = [finding for finding in found if finding.rule == IllegalTransition.code]
         others = [finding for finding in found if finding.rule != IllegalTransition.code]
@@ -98,19 +104,16 @@ def _join(findings: list[Finding]) -> None:
     for finding in findings:
         by_key.setdefault(finding.key, []).append(finding)
     groups: dict[Key, list[Finding]] = {}
+    follows: list[tuple[Finding, Finding]] = []
     for finding in findings:
         if finding.follows is None:
             continue
-        roots = [
-            root
-            for root in by_key.get(finding.follows, ())
-            if root is not finding and root.rule != finding.rule and root.follows != finding.key
-        ]
+        roots = [root for root in by_key.get(finding.follows, ()) if root is not finding and root.rule != finding.rule]
         if finding.rule == LeakedIP.code:
             groups.setdefault(finding.follows, []).append(finding)
         elif roots:
             root = max(roots, key=lambda root: (root.until is None, root.since))
-            finding.root = root.id
+            follows.append((finding, root))
             if finding.rule == NamespaceNotBound.code:
                 roles = {"trigger": "blocked", "healing": "unblocked"}
                 told = {witness.at for witness in root.witnesses}
@@ -124,3 +127,5 @@ def _join(findings: list[Finding]) -> None:
         for finding in group:
             if finding is not first:
                 finding.root = first.id
+    for finding, root in follows:
+        finding.root = root.root or root.id

@@ -62,9 +62,17 @@ class _Claim:
 
     def __init__(self) -> None:
         self.values: list[_Value] = []
-        self.removed: dict[str, int] = {}
-        self.added: dict[str, int] = {}
+        self.removed: dict[str, tuple[int, int]] = {}  # member: by which write, and when
+        self.added: dict[str, tuple[int, int]] = {}
         self.spec_writes: list[int] = []
+
+
+class _Right(NamedTuple):
+    """Whether a member belongs in a claim, since which place, and at what time where that place rests on time alone."""
+
+    right: bool | None
+    since: int = 0
+    time: int | None = None
 
 
 class _Fault(NamedTuple):
@@ -82,6 +90,10 @@ class _Fault(NamedTuple):
     spec_writes: tuple[int, ...]
     causes: dict[str, list[int]]
     reported: Any
+    lawful: Any = None  # what it should have been when it was overwritten
+    margin: int | None = (
+        None  # microseconds between the lost write and what made it right, where that rests on time alone
+    )
 
 
 class LostUpdate(Rule):
@@ -152,11 +164,11 @@ class LostUpdate(Rule):
             if extra or missing:
                 self._fault(event, at, world, resource, field, claim, extra, missing)
         for member in before - after:
-            claim.removed[member] = at
+            claim.removed[member] = (at, event.time)
             claim.added.pop(member, None)
         for member in after - before:
             claim.removed.pop(member, None)
-            claim.added[member] = at
+            claim.added[member] = (at, event.time)
         claim.values = [*claim.values, _Value(after, at, event.revision, at, event.revision)][-VALUES_KEPT:]
 
     def _put_back(self, world: World, resource: Resource, field: str, member: str, claim: _Claim) -> bool:
@@ -164,8 +176,8 @@ class LostUpdate(Rule):
         removed = claim.removed.get(member)
         if not removed:
             return False
-        right, since = self._right(world, resource, field, member)
-        return right is False and since <= removed
+        right, since, _ = self._right(world, resource, field, member)
+        return right is False and since <= removed[0]
 
     def _dropped(self, world: World, resource: Resource, field: str, member: str, claim: _Claim) -> bool:
         """Whether a member went that an earlier write had put in, and that was right all the time since."""
@@ -174,8 +186,8 @@ class LostUpdate(Rule):
         added = claim.added.get(member)
         if not added:
             return False
-        right, since = self._right(world, resource, field, member)
-        return right is True and since <= added
+        right, since, _ = self._right(world, resource, field, member)
+        return right is True and since <= added[0]
 
     def _fault(
         self,
@@ -188,7 +200,14 @@ class LostUpdate(Rule):
         extra: frozenset[str],
         missing: frozenset[str],
     ) -> None:
-        lost = max([claim.removed[m] for m in extra] + [claim.added[m] for m in missing])
+        writes = {member: claim.removed[member] for member in extra} | {m: claim.added[m] for m in missing}
+        lost = max(place for place, _ in writes.values())
+        margins = [
+            writes[member][1] - time
+            for member in extra | missing
+            if (time := self._right(world, resource, field, member)[2]) is not None
+        ]
+        margin = min(margins, default=None)
         basis = next(
             (v for v in reversed(claim.values) if v.last < lost and extra <= v.members and not missing & v.members),
             None,
@@ -201,8 +220,8 @@ class LostUpdate(Rule):
         if before is not None:  # one finding a resource and field: a second write of the same kind makes it no other
             extra, missing, lost = extra | before.extra, missing | before.missing, before.lost
             causes = {**causes, **before.causes}
-            basis = before.basis
-        self._open[slot] = _Fault(
+            basis, margin = before.basis, before.margin
+        fault = _Fault(
             key=resource.key,
             uid=resource.uid,
             field=field,
@@ -215,7 +234,9 @@ class LostUpdate(Rule):
             spec_writes=tuple(place for place in claim.spec_writes if basis is None or place >= basis.first),
             causes=causes,
             reported=event.changed[field][1],
+            margin=margin,
         )
+        self._open[slot] = fault._replace(lawful=self._lawful(world, resource, fault))
 
     def _neighbours(self, event: Event, at: int, world: World) -> None:
         """What makes a claim right or wrong without a write to it."""
@@ -245,47 +266,50 @@ class LostUpdate(Rule):
                     else:
                         self._rule_gone.setdefault(eip.key, at)
 
-    def _right(self, world: World, resource: Resource, field: str, member: str) -> tuple[bool | None, int]:
+    def _right(self, world: World, resource: Resource, field: str, member: str) -> _Right:
         """Whether a member belongs in a claim now, and since when; `None` where the log cannot tell."""
         if field == vpc_status.PEERS:
             listed = member in vpc_status.peers_of(resource)
             claim = self._claims[resource.key].get(field)
             since = claim.spec_writes[-1] if claim and claim.spec_writes else resource.born_at
-            return listed, since
+            return _Right(listed, since)
         if field in (vpc_status.SUBNETS, vpc_status.SWITCH):
             return self._subnet_belongs(world, resource, field, member)
         if field in COUNTS:
             if not resource.seen_from_birth or resource.blurred or not serves_its_vpc(resource.fields):
-                return None, 0  # of an external subnet, EIPs and others count too
+                return _Right(None)  # of an external subnet, EIPs and others count too
             version = next(v for v, name in ip_usage.USING.items() if name == field)
             if str(self._usage.using(resource.key, version)) == member:
-                return True, 0
-            return False, self._usage.last_was(resource.key, version, _whole(member))
+                return _Right(True)
+            place, time = self._usage.last_was(resource.key, version, _whole(member))
+            return _Right(False, place, time)
         if member != "fip":
-            return None, 0
+            return _Right(None)
         if eip_readiness.rules_on(world, resource):
-            return True, min(fip.born_at for fip in world.naming(resource.key, "fip") if not fip.terminating)
-        return False, self._rule_gone.get(resource.key, resource.born_at)
+            return _Right(True, min(f.born_at for f in world.naming(resource.key, "fip") if not f.terminating))
+        return _Right(False, self._rule_gone.get(resource.key, resource.born_at))
 
-    def _subnet_belongs(self, world: World, vpc: Resource, field: str, name: str) -> tuple[bool | None, int]:
+    def _subnet_belongs(self, world: World, vpc: Resource, field: str, name: str) -> _Right:
         key = Key("subnet", "", name)
         subnet = world.get(key)
         if subnet is None:
             departed = world.gone(key)
             if departed is None or not departed.seen:
-                return None, 0
-            return False, departed.deletion_at or departed.at
+                return _Right(None)
+            if departed.deletion_at:
+                return _Right(False, departed.deletion_at)
+            return _Right(False, departed.at, departed.time)
         if subnet.blurred:
-            return None, 0
+            return _Right(None)
         here = subnet.get("spec.vpc") == vpc.key.name and serves_its_vpc(subnet.fields)
         if not here:
-            return False, max(subnet.born_at, self._moved.get(key, 0))
+            return _Right(False, max(subnet.born_at, self._moved.get(key, 0)))
         if subnet.terminating:
-            return False, subnet.deletion_at or subnet.born_at
+            return _Right(False, subnet.deletion_at or subnet.born_at)
         since = max(subnet.born_at, self._moved.get(key, 0))
         if field == vpc_status.SWITCH:
-            return (True, since) if vpc_status.is_default_switch(world, vpc, name) else (None, 0)
-        return True, since
+            return _Right(True, since) if vpc_status.is_default_switch(world, vpc, name) else _Right(None)
+        return _Right(True, since)
 
     def _causes(self, world: World, resource: Resource, field: str, member: str) -> list[int]:
         """The events that made a member right or wrong."""
@@ -332,6 +356,10 @@ class LostUpdate(Rule):
     def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
         seen: dict[tuple[Key, str], int] = {}
         for fault, until in [*self._healed, *((fault, None) for fault in self._open.values())]:
+            if fault.margin is not None and fault.margin <= conclusion.uncertainty:
+                continue  # whether it was right before the lost write or after is for the clocks to say
+            if conclusion.is_brief(fault.overwriting, until):
+                continue
             slot = (fault.key, fault.uid + fault.field)
             finding = self._tell(conclusion, fault, until)
             finding.occurrence = seen[slot] = seen.get(slot, -1) + 1
@@ -344,7 +372,7 @@ class LostUpdate(Rule):
             conclusion.event(fault.overwriting),
         )
         resource = world.get(fault.key) if until is None else None
-        lawful = self._lawful(world, resource, fault) if resource is not None else None
+        lawful = self._lawful(world, resource, fault) if resource is not None else fault.lawful
         basis = fault.basis
         revisions: tuple[int, int] | None = None
         if fault.read_revision is not None:

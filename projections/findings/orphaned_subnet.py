@@ -105,6 +105,8 @@ class OrphanedSubnet(Rule):
             *self._healed,
             *((o, 0, self._deletions.get(o.key, 0)) for o in self._open.values()),
         ]:
+            if conclusion.is_brief(orphan.since, until or None):
+                continue
             finding = self._tell(conclusion, orphan, until, deletion)
             finding.occurrence = seen[orphan.key] = seen.get(orphan.key, -1) + 1
             yield finding

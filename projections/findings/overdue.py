@@ -74,10 +74,11 @@ class Reactions:
 class Overdue:
     """The measure at one moment: `end` is the time of the log's last record, `patience` what a person wants instead."""
 
-    def __init__(self, reactions: Reactions, end: int, patience: int | None = None) -> None:
+    def __init__(self, reactions: Reactions, end: int, patience: int | None = None, uncertainty: int = 0) -> None:
         self.reactions = reactions
         self.end = end
         self.patience = patience
+        self.uncertainty = uncertainty
 
     def limit(self, trigger: str) -> int:
         """After how many microseconds a reaction to `trigger` is overdue."""

@@ -84,6 +84,7 @@ class ReadyWithoutConfiguration(Rule):
         self._story: dict[Key, list[int]] = {}  # EIP: what happened to it and its rules since the pod came
         self._replaced: dict[Key, tuple[int, int]] = {}  # EIP or FIP: since when it waits to be configured again
         self._before: dict[Key, tuple[int, ...]] = {}  # pod name: how the one before went
+        self._started: dict[tuple[Key, str, str], int] = {}  # pod's name, kind and rule: when it was started last
         self._with_exec: dict[str, None] = {}  # pods, by uid, that an exec was recorded for
 
     # ---- folding
@@ -96,6 +97,12 @@ class ReadyWithoutConfiguration(Rule):
                 self._with_exec[event.uid] = None
                 if len(self._with_exec) > PODS_KEPT:
                     del self._with_exec[next(iter(self._with_exec))]
+                for _, command in event.changed.values():
+                    meaning = nat_gateway.meaning_of(command)
+                    if meaning is not None and meaning[1] == nat_gateway.ADDED:
+                        self._started[event.key, meaning[0], meaning[2]] = event.time
+                while len(self._started) > PODS_KEPT:
+                    del self._started[next(iter(self._started))]
             departed = world.gone(event.key)
             gateways = any(tag.startswith("nat-gateway:") for tag in event.tags)
             if event.happened == "PodRemoved" and departed is not None and gateways:
@@ -197,13 +204,16 @@ class ReadyWithoutConfiguration(Rule):
     def _close(self, key: Key, at: int, time: int) -> None:
         fault = self._open.pop(key, None)
         if fault is not None and (fault.made or time - fault.time > FLOOR):
-            self._healed.append((fault, at, time - fault.time))
+            told = fault._replace(story=(*fault.story, *self._story.get(key, ())))
+            self._healed.append((told, at, time - fault.time))
 
     # ---- concluding
 
     def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
         seen: dict[Key, int] = {}
         for fault, until, span in self._healed:
+            if conclusion.is_brief(fault.since, until):
+                continue
             if (fault.made or conclusion.overdue.took(fault.key.kind, span)) and self._is_known(conclusion, fault):
                 finding = self._tell(conclusion, fault, HEALED, until)
                 finding.occurrence = seen[fault.key] = seen.get(fault.key, -1) + 1
@@ -216,7 +226,13 @@ class ReadyWithoutConfiguration(Rule):
                 yield finding
 
     def _is_known(self, conclusion: Conclusion, fault: _Fault) -> bool:
-        """Whether any exec at all was recorded for the pod: without one, that one is missing says nothing."""
+        """Whether any exec at all was recorded for the pod: without one, that one is missing says nothing.
+
+        Nor is it known where the exec came so close to the pod that, for the clocks, it may have run in the one before.
+        """
+        started = self._started.get((fault.pod, fault.key.kind, fault.rule))
+        if started is not None and abs(conclusion.event(fault.pod_born).time - started) <= conclusion.uncertainty:
+            return False
         pod = conclusion.world.get(fault.pod)
         if pod is None or pod.uid != fault.pod_uid:
             return fault.pod_uid in self._with_exec
@@ -261,7 +277,7 @@ class ReadyWithoutConfiguration(Rule):
                 ("cause", [*fault.pod_before, fault.pod_born]),
                 ("healing", [until] if until else []),
                 ("because", [place for place in story if place < fault.since]),
-                ("then", [place for place in story if place > fault.since]),
+                ("then", [place for place in story if fault.since < place <= (until or place)]),
             ),
             explanation=explanation,
             consequence=(

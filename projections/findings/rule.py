@@ -79,11 +79,22 @@ class Finding(msgspec.Struct, kw_only=True):
 
 
 class Conclusion(NamedTuple):
-    """What a rule may ask when it concludes: the world now, what is overdue, and any event by its place."""
+    """What a rule may ask when it concludes: the world now, what is overdue, and any event by its place.
+
+    `uncertainty` is within how many microseconds the order of what has no revision of its own (removals, exec) is not
+    known, because several clocks differ: no finding rests on an order that rests on less.
+    """
 
     world: World
     overdue: Overdue
     event: Callable[[int], Event]
+    uncertainty: int = 0
+
+    def is_brief(self, since: int, until: int | None) -> bool:
+        """Whether what began and ended at these places may never have been, but for the clocks."""
+        if until is None or not self.uncertainty:
+            return False
+        return abs(self.event(until).time - self.event(since).time) <= self.uncertainty
 
     def said(self, at: int) -> str:
         """`alice at 01:24:03.329` for the event at a place."""
