@@ -117,6 +117,7 @@ scalars = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
+    st.sampled_from((2**64, -(10**30))),
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(WORDS),
     st.text(max_size=8),
@@ -130,17 +131,12 @@ values = st.recursive(
 )
 
 
-def is_of_a_body(path: Path_) -> bool:
-    """Whether it is a field of an object's spec or status: those have a table of their own below."""
-    return any(word in path[:-1] for word in ("spec", "status"))
-
-
 @st.composite
 def mutants(draw: st.DrawFn) -> bytes:
     """A real record with one to three of its values replaced or taken away."""
     record = json.loads(draw(st.sampled_from(records())))
     for _ in range(draw(st.integers(1, 3))):
-        paths = [path for path in paths_in(record) if not is_of_a_body(path)]
+        paths = list(paths_in(record))
         if not paths:
             break
         path = paths[draw(st.integers(0, len(paths) - 1))]
@@ -267,8 +263,8 @@ def test_strange_and_good_values_are_read(path, value):
 
 
 def test_a_big_integer_comes_out_of_the_ledger_with_all_its_digits():
-    (event,) = replay_lines([altered_line(("responseObject", "spec"), {"namespaces": 10**30})]).events
-    (value,) = [after for path, (_, after) in event.changed.items() if path == "spec.namespaces"]
+    (event,) = replay_lines([altered_line(("responseObject", "spec"), {"staticRoutes": 10**30})]).events
+    (value,) = [after for path, (_, after) in event.changed.items() if path == "spec.staticRoutes"]
     assert float(value) == 1e30
 
 
@@ -276,33 +272,19 @@ WRONG_TYPES: tuple[Json, ...] = (5, 1.5, True, "text", [[]], [{"a": 1}], {"a": [
 
 FIELDS_READ = {
     ("vpcs", "spec"): ("namespaces", "vpcPeerings", "staticRoutes", "enableExternal"),
-    ("vpcs", "status"): ("default", "defaultLogicalSwitch", "vpcPeerings", "router"),
-    ("subnets", "spec"): ("cidrBlock", "protocol", "gateway", "default", "private"),
+    ("vpcs", "status"): ("subnets", "default", "defaultLogicalSwitch", "vpcPeerings", "router"),
+    ("subnets", "spec"): ("vpc", "cidrBlock", "excludeIps", "gateway", "namespaces", "protocol", "provider", "default"),
     ("subnets", "status"): ("v4usingIPs", "v4availableIPs", "conditions"),
     ("ips", "spec"): ("subnet", "namespace", "podName", "podType", "v4IpAddress", "attachSubnets"),
-    ("iptables-eips", "spec"): ("v4ip", "macAddress"),
+    ("iptables-eips", "spec"): ("externalSubnet", "natGwDp", "v4ip", "macAddress"),
     ("iptables-eips", "status"): ("ready", "nat", "ip", "redo"),
-    ("iptables-fip-rules", "spec"): ("internalIp",),
+    ("iptables-fip-rules", "spec"): ("eip", "internalIp"),
     ("iptables-fip-rules", "status"): ("ready", "v4ip", "natGwDp"),
-    ("vpc-nat-gateways", "spec"): ("lanIp", "selector"),
+    ("vpc-nat-gateways", "spec"): ("vpc", "subnet", "lanIp", "selector"),
     ("pods", "spec"): ("nodeName",),
     ("pods", "status"): ("phase", "podIP", "podIPs"),
     ("namespaces", "status"): ("phase",),
 }
-"""Fields of bodies, with any type in which nothing breaks."""
-
-FIELDS_THAT_BREAK = {
-    ("vpcs", "status"): ("subnets",),
-    ("subnets", "spec"): ("excludeIps", "namespaces", "provider", "vpc"),
-    ("vpc-nat-gateways", "spec"): ("subnet", "vpc"),
-    ("iptables-eips", "spec"): ("externalSubnet", "natGwDp"),
-    ("iptables-fip-rules", "spec"): ("eip",),
-}
-"""Fields of bodies in which a wrong type stops judging."""
-
-
-def fields(table: dict[tuple[str, str], tuple[str, ...]]) -> list[tuple[str, str, str]]:
-    return [(resource, part, field) for (resource, part), named in table.items() for field in named]
 
 
 def with_every_wrong_type(resource: str, part: str, field: str) -> Iterator[bytes]:
@@ -320,7 +302,10 @@ def with_every_wrong_type(resource: str, part: str, field: str) -> Iterator[byte
                 yield json.dumps(record).encode()
 
 
-@pytest.mark.parametrize(("resource", "part", "field"), fields(FIELDS_READ))
+@pytest.mark.parametrize(
+    ("resource", "part", "field"),
+    [(resource, part, field) for (resource, part), named in FIELDS_READ.items() for field in named],
+)
 def test_a_wrong_type_in_a_body_does_not_stop_the_engine(resource, part, field):
     tried = 0
     for line in with_every_wrong_type(resource, part, field):
@@ -330,39 +315,22 @@ def test_a_wrong_type_in_a_body_does_not_stop_the_engine(resource, part, field):
     assert tried >= len(WRONG_TYPES)
 
 
-@pytest.mark.xfail(strict=True, raises=(TypeError, AttributeError), reason="a wrong type in that field stops judging")
-@pytest.mark.parametrize(("resource", "part", "field"), fields(FIELDS_THAT_BREAK))
-def test_a_wrong_type_in_a_body_never_stops_the_rest(resource, part, field):
-    for line in with_every_wrong_type(resource, part, field):
-        engine([VPC_MADE, line, VPC_WRITTEN])
-
-
-TOO_BIG = "an integer beyond 64 bit stops ordering and judging: MessagePack cannot hold it"
-
-
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason=TOO_BIG)
 @pytest.mark.parametrize(
     "line",
     [
         altered_line(("responseObject", "metadata", "resourceVersion"), str(2**64)),
+        altered_line(("responseObject", "metadata", "resourceVersion"), "9" * 5_000),
         altered_line(("responseStatus", "code"), 10**30),
         altered_line(("responseStatus", "code"), -(10**30)),
         altered_line(("objectRef", "resourceVersion"), "9" * 30, VPC_PUT),
+        altered_line(("requestURI",), "//[kubeovn?dryRun=All"),
     ],
-    ids=["revision", "code", "negative code", "revision that was read"],
+    ids=["revision", "endless revision", "code", "negative code", "revision that was read", "URI"],
 )
-def test_an_integer_beyond_64_bit_outside_the_bodies_does_not_stop_the_rest(line):
-    engine([VPC_WRITTEN, line])
-
-
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="a resourceVersion of more than 4300 digits stops ordering")
-def test_a_revision_of_thousands_of_digits_does_not_stop_the_rest():
-    engine([VPC_WRITTEN, altered_line(("responseObject", "metadata", "resourceVersion"), "9" * 5_000)])
-
-
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="a requestURI that is no URI stops ordering")
-def test_a_request_uri_that_is_none_does_not_stop_the_rest():
-    engine([VPC_WRITTEN, altered_line(("requestURI",), "//[kubeovn?dryRun=All")])
+def test_a_number_or_address_that_is_none_does_not_stop_the_rest(line):
+    tally, _, judged = engine([VPC_WRITTEN, line])
+    assert tally.recognised == 2
+    assert max(judged.reading.revisions) < 1_000, "no revision of that log"
 
 
 def nested(depth: int, path: Path_) -> bytes:
@@ -376,19 +344,20 @@ def test_deep_nesting_is_read_as_far_as_the_parser_goes(path):
     assert tally.recognised == 2
 
 
-@pytest.mark.xfail(strict=True, raises=RecursionError, reason="nesting deeper than the parser goes stops the import")
 @pytest.mark.parametrize("path", [("responseObject", "spec"), ("requestObject",), ("sourceIPs",)])
 @pytest.mark.parametrize("depth", [5_000, 200_000])
-def test_nesting_deeper_than_the_parser_goes_does_not_stop_the_rest(path, depth):
-    engine([VPC_WRITTEN, nested(depth, path)])
+def test_nesting_deeper_than_the_parser_goes_is_kept_aside(path, depth):
+    tally, (aside,), _ = engine([VPC_WRITTEN, nested(depth, path)])
+    assert (tally.recognised, aside.line) == (1, 2)
+    assert "nested deeper" in aside.reason
 
 
-@pytest.mark.xfail(strict=True, raises=NotAnAuditEvent, reason="the time of an ignored record is not looked at")
 def test_an_ignored_record_with_an_impossible_time_does_not_spoil_the_end_of_the_log():
     read = next(line for line in lines_of("quirks-managedfields-webhook") if json.loads(line)["verb"] == "get")
     broken = json.dumps({**json.loads(read), "stageTimestamp": "zzz"}).encode()
-    replayed = replay_lines([VPC_MADE, broken, VPC_WRITTEN])
-    assert sum(tally.records for tally in replayed.tallies) == 3
+    replayed = replay_lines([VPC_MADE, broken, VPC_WRITTEN])  # its conclusion asks for the end of the log
+    (tally,) = replayed.tallies
+    assert (tally.recognised, tally.records) == (2, 3)
 
 
 def test_of_a_key_given_twice_the_last_counts_as_in_the_api_server():

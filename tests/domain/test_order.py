@@ -7,7 +7,6 @@ what comes out. A test reads: given these records, then they stand in this order
 from collections import defaultdict
 from typing import NamedTuple
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,7 +155,6 @@ def test_what_was_about_the_namesake_before_stays_below_a_later_create():
     assert at("removed", *heads).order.anchor == 49
 
 
-@pytest.mark.xfail(strict=True, reason="a removal is not moved below a create of its name that was answered before it")
 def test_a_removal_answered_after_the_next_create_of_its_name_stays_below_it_all_the_same():
     # Its uid says which of the two it is about: the name was free before it could be made again. Two API servers whose
     # clocks differ log it so, and one server does when the answers overlap.
