@@ -131,10 +131,9 @@ values = st.recursive(
 )
 
 
-@st.composite
-def mutants(draw: st.DrawFn) -> bytes:
-    """A real record with one to three of its values replaced or taken away."""
-    record = json.loads(draw(st.sampled_from(records())))
+def mutated(draw: st.DrawFn, line: bytes) -> bytes:
+    """The record with one to three of its values replaced or taken away."""
+    record = json.loads(line)
     for _ in range(draw(st.integers(1, 3))):
         paths = list(paths_in(record))
         if not paths:
@@ -144,7 +143,13 @@ def mutants(draw: st.DrawFn) -> bytes:
     return json.dumps(record, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=3_000 if LONG_SEARCH else 300, deadline=None)
+@st.composite
+def mutants(draw: st.DrawFn) -> bytes:
+    """A real record with something wrong in it."""
+    return mutated(draw, draw(st.sampled_from(records())))
+
+
+@settings(max_examples=3_000 if LONG_SEARCH else 250, deadline=None)
 @given(st.lists(mutants(), min_size=1, max_size=4))
 def test_no_value_in_any_field_stops_the_engine(found):
     _, aside, judged = engine([VPC_MADE, *found, VPC_WRITTEN])
@@ -153,7 +158,31 @@ def test_no_value_in_any_field_stops_the_engine(found):
     assert judged.reading.at >= 1
 
 
-@settings(max_examples=2_000 if LONG_SEARCH else 200, deadline=None)
+INCIDENTS = ("s0-buggy", "s1-buggy", "s2-buggy-A", "s4-buggy")
+
+
+@cache
+def incident(name: str) -> tuple[bytes, ...]:
+    return tuple(line for line in lines_of(name) if isinstance(classify(line), Recognised))
+
+
+@st.composite
+def spoilt_incidents(draw: st.DrawFn) -> list[bytes]:
+    """An incident of which some records have something wrong in them: its rules have something to look at."""
+    lines = list(incident(draw(st.sampled_from(INCIDENTS))))
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(lines) - 1))
+        lines[at] = mutated(draw, lines[at])
+    return lines
+
+
+@settings(max_examples=1_500 if LONG_SEARCH else 100, deadline=None)
+@given(spoilt_incidents())
+def test_no_value_in_any_field_stops_the_judging_of_an_incident(lines):
+    engine(lines)
+
+
+@settings(max_examples=2_000 if LONG_SEARCH else 150, deadline=None)
 @given(st.sampled_from(range(200)), st.data())
 def test_no_damage_to_the_bytes_of_a_line_stops_the_engine(which, data):
     line = bytearray(records()[which % len(records())])
