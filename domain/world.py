@@ -203,7 +203,8 @@ class World:
             if path == FINALIZERS:
                 if FINALIZER in (after or ()) and FINALIZER not in (before or ()):
                     resource.guarded_by = event.actor
-                    if event.happened != vocabulary.begun:
+                    # Since 1.15 the controller makes IPs with it; any other create that brings it along is a restore.
+                    if event.happened != vocabulary.begun or resource.key.kind == "ip":
                         self.controllers.add(event.actor)
             elif path == DELETION:
                 if after is not None and not resource.deletion_at:

@@ -165,6 +165,7 @@ class SQLiteFile:
 
     @property
     def closed(self) -> bool:
+        """Whether `close` was called."""
         return self._closed
 
     def close(self) -> None:
