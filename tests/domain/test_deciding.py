@@ -119,21 +119,7 @@ def test_a_finalizer_that_comes_off_a_living_object_ends_nothing(kind):
     assert story.refusals() == []
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(
-            kind,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason=f"{kind}: a finalizer set in the create leaves it in a state whose table has no …Unguarded",
-            ),
-        )
-        if kind in ("vpc", "subnet", "ip")
-        else kind
-        for kind in HELD
-    ],
-)
+@pytest.mark.parametrize("kind", HELD)
 def test_a_finalizer_that_came_with_the_create_may_come_off_a_living_object(kind):
     path, story = PATHS[kind], Story()
     story.given.create(path, held=True)

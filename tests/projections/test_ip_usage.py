@@ -173,5 +173,5 @@ def test_until_when_a_count_was_right_is_remembered():
         usage.apply(event, at, story.world)
         places.append(at)
     a = key_of("subnet/a")
-    assert usage.last_was(a, 4, 1) == places[-1], "one address was right until the second came"
-    assert usage.last_was(a, 4, 7) == 0, "seven never was"
+    assert usage.last_was(a, 4, 1) == (places[-1], story.now), "one address was right until the second came"
+    assert usage.last_was(a, 4, 7) == (0, 0), "seven never was"

@@ -57,9 +57,6 @@ def test_a_subnet_that_holds_only_leaked_addresses_is_stuck():
     assert "has leaked" in story.finding("stuck-deletion", HOUR).explanation
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the leak follows from its subnet and the subnet from its leak, so neither gets a root"
-)
 def test_a_subnet_stuck_by_a_leak_and_that_leak_are_of_one_cause():
     story = Story()
     leak_in_terminating_subnet(story)
@@ -241,10 +238,6 @@ def test_a_finalizer_taken_off_by_hand_at_once_was_never_overdue():
     assert stuck(story) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="who put a finalizer on is taken for its controller, also where a user restored the object with it",
-)
 def test_a_finalizer_that_a_restored_manifest_brought_along_is_the_controllers_to_take_off():
     story = Story()
     story.given.create("subnet/x", by="system:serviceaccount:velero:velero", held=True)
