@@ -333,6 +333,28 @@ def test_an_exec_in_another_pod_configures_nothing():
     story.is_in("eip/out", "REQUESTED")
 
 
+def test_an_exec_in_the_gateways_pod_of_yesterday_configures_nothing():
+    story = Story()
+    gateway(story, configured=False)
+    today = "pod/kube-system/vpc-nat-gw-gw-1"
+    story.given.create(today, GATEWAY_LABELS)
+    story.when.run(GATEWAY_POD, "eip-add 192.168.100.11/24")
+    story.then.recorded(f"GatewayCommandStarted {GATEWAY_POD}")
+    story.when.run(today, "eip-add 192.168.100.11/24")
+    story.then.recorded(f"GatewayCommandStarted {today}", "EIPConfigured eip/out")
+
+
+def test_a_write_that_names_the_address_of_an_eip_in_deletion_configures_nothing():
+    story = Story()
+    story.given.create("nat-gateway/gw")
+    story.given.create(GATEWAY_POD, GATEWAY_LABELS)
+    story.given.create("eip/out", {"spec.natGwDp": "gw"}, held=True)
+    story.given.run(GATEWAY_POD, "eip-add 192.168.100.11/24")
+    story.given.delete("eip/out")
+    story.when.write("eip/out", {"spec.v4ip": "192.168.100.11"})
+    story.then.recorded("EIPSpecChanged eip/out")
+
+
 def test_eip_add_before_the_address_is_in_the_spec_counts_once_it_is():
     story = Story()
     story.given.create("nat-gateway/gw")

@@ -204,6 +204,15 @@ def test_addresses_that_may_outlive_a_pod_never_leak(name, changes):
     story.then.silent()
 
 
+def test_one_that_a_user_reserves_after_its_pod_went_is_kept_on_purpose():
+    story = Story()
+    allocated(story)
+    pod_goes(story.when)
+    story.when.delete("subnet/a")
+    story.when.write("ip/web.shop", {"metadata.labels[ovn.kubernetes.io/ip_reserved]": "true"}, by="alice")
+    assert leaks(story) == []
+
+
 def test_a_pod_that_was_never_seen_to_go_is_unknown():
     story = Story()
     story.given.create("subnet/a", held=True)

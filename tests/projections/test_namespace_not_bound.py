@@ -218,6 +218,17 @@ def test_a_relabelling_that_no_selector_looks_at():
     story.then.silent()
 
 
+def test_a_relabelling_of_one_that_the_selector_chose_before_the_log_began():
+    story = Story()
+    story.given.create("subnet/own", {"spec.namespaceSelectors": [{"matchLabels": {"team": "x"}}]})
+    story.given.create("namespace/other", {TEAM: "x"})
+    story.given.write("namespace/other", {SWITCH: "own"})
+    story.given.exists("namespace/shop", {TEAM: "x"})
+    story.given.write("namespace/shop", {"metadata.annotations[a]": "b"}, by="alice")
+    story.when.write("namespace/shop", {"metadata.labels[colour]": "red"}, by="alice")
+    story.then.silent()
+
+
 def test_a_relabelling_of_one_that_is_bound_already():
     story = Story()
     default_subnet(story)

@@ -61,6 +61,16 @@ def test_it_heals_when_it_is_adopted_or_gone(heal: Callable[[Story], object]):
     assert finding.until is not None and finding.repair == []
 
 
+def test_an_orphan_in_deletion_is_one_until_it_is_gone():
+    story = Story()
+    orphan(story)
+    story.when.delete("subnet/a")
+    assert "open orphaned-subnet subnet/a" in story.found()
+    story.when.release("subnet/a")
+    told = story.witnessed(story.finding("orphaned-subnet"))
+    assert told[-2:] == ["healing SubnetDeletionRequested subnet/a", "healing SubnetRemoved subnet/a"]
+
+
 def test_a_second_time_is_a_second_finding_with_an_id_of_its_own():
     story = Story()
     orphan(story)
