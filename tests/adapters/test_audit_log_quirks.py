@@ -17,7 +17,7 @@ import pytest
 
 from adapters.ingest import NothingToRead, Span, files_in, ingest
 from adapters.ordering import in_order
-from adapters.sources.audit_log import Ignored, Recognised, classify
+from adapters.sources.audit_log import Ignored, Recognised, classify, heads
 from adapters.stores.memory import InMemoryJournal
 from domain.events import OBSERVED, REFUSED, Event
 from domain.operations import (
@@ -261,6 +261,8 @@ def test_quirk_09_a_refused_write_is_recorded_with_its_reason_and_changes_nothin
 def test_quirk_09_an_apply_that_creates_is_a_creation():
     event = studied(PLAIN).event("server-side apply that creates")
     assert (event.type, event.operation, event.code) == ("VPCCreated", "patch vpcs", 201)
+    (head,) = heads("a", line(studied(PLAIN).record("server-side apply that creates")))
+    assert head.creates, "what waits for the namesake before it must stay below it"
     forced = studied(PLAIN).event("server-side apply with force")
     assert forced.changed == {"spec.namespaces": (["team-a"], ["team-b"])}
 
