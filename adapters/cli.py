@@ -1,42 +1,35 @@
 """The command line: `netledger`. A command translates what a person typed, hands over, and prints what came back.
 
 Habits are kubectl's: kinds by plural, singular or short name, `kind/name`, `-n`, `-o`, data on stdout and talk on
-stderr. Exit status: 0 no open error, 1 open errors, 2 the work could not be done.
+stderr. Exit status: 0 no open error, 1 open errors, 2 the work could not be done. A command imports what it needs when
+it runs, so that completing a word does not wait for the engine. `app` does the work, `report` puts it into words.
 """
 
 from __future__ import annotations
 
+import difflib
 import gc
 import json
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from importlib.metadata import version as installed_version
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-import msgspec
-import yaml
-from click.shell_completion import get_completion_class
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
-from adapters import app, documentation, report
-from adapters.ingest import NothingToRead, files_in, size_of
-from adapters.judging import fold
-from adapters.ports import StoreError
-from adapters.views import Views
-from domain.kinds import LIFECYCLES
-from domain.resources import Key, Kind, kind_called
-from projections.findings.judge import RULES
-from projections.findings.rule import short
+from adapters.paper import Paper
 
-OPEN_ERRORS, FAILED = 1, 2
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from adapters import app
+    from adapters.views import Views
+    from domain.resources import Key, Kind
+
+OPEN_ERRORS, FAILED, INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
@@ -44,32 +37,36 @@ def main() -> None:
     # A replay makes few cycles and many objects that live long: looking for garbage as often as by default costs more.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    # A reader that has seen enough (`| head`) ends us quietly, as it ends any other filter.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    cli()
-
-
-def out() -> Console:
-    """Data goes here."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _width())
-
-
-def err() -> Console:
-    """Talk goes here."""
-    return Console(stderr=True, highlight=False)
-
-
-def _width() -> int:
-    """Lines of a file or a pipe are as long as COLUMNS says, else 100."""
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and int(columns) >= 40 else 100
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that knows no arrows must not end the work
+            stream.reconfigure(errors="backslashreplace")
+    # A reader that has seen enough (`| head`) ends us quietly, as it ends any other filter. To be terminated is to be
+    # interrupted: what is thrown away is thrown away then, too.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cli(prog_name="netledger")
+    except Exception:
+        # Not exit status 1, Python's own: that one means open errors.
+        traceback.print_exc()
+        fail("this is a bug in netledger, not in your log; please report it with the lines above and the command")
 
 
 def fail(message: str) -> NoReturn:
     """The work could not be done."""
-    click.echo(f"netledger: {message}", err=True)
+    tell(message)
     raise SystemExit(FAILED)
+
+
+def tell(message: str) -> None:
+    """Talk goes to stderr."""
+    click.echo(f"netledger: {message}", err=True)
+
+
+def show(lines: Iterable[str]) -> None:
+    """Data goes to stdout."""
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
 
 
 def explained(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,21 +76,66 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except (NothingToRead, StoreError, app.NotAMoment) as error:
-            fail(str(error))
         except KeyboardInterrupt:
-            click.echo("netledger: interrupted; what was read into a kept ledger is kept", err=True)
-            raise SystemExit(130) from None
+            tell(f"interrupted; {_left_by_interrupt(kwargs)}")
+            raise SystemExit(INTERRUPTED) from None
+        except OSError as error:
+            fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        except Exception as error:
+            from adapters.app import NotAMoment
+            from adapters.ingest import NothingToRead
+            from adapters.ports import StoreError
+
+            if not isinstance(error, (NothingToRead, StoreError, NotAMoment)):
+                raise
+            fail(str(error))
 
     return run
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _left_by_interrupt(options: dict[str, Any]) -> str:
+    if "paths" not in options:
+        return "nothing was changed"
+    if not options["ledger_path"]:
+        return "nothing was kept"
+    return f"what was read so far is kept in {options['ledger_path']}; the same command again reads on from there"
+
+
+class Commands(click.Group):
+    """The commands in the order in which they were written here, which is that of use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]!r}{meant(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """What somebody may have meant who typed a word that is not known; empty if nothing comes close."""
+    close = difflib.get_close_matches(word, list(known), 3, 0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _print_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked:
+        _say_version("text")
+        context.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="As version.")
 def cli() -> None:
     """Which write lost which, what the state should be, and how to repair it.
 
     netledger replays recorded incidents of Kubernetes virtual networks (Kube-OVN) into an ordered ledger of events,
     judges every event against explicit lifecycles, and tells what is wrong. Start with: netledger replay audit.log
+
+    Exit status: 0 no open error, 1 open errors, 2 the work could not be done.
     """
 
 
@@ -105,9 +147,9 @@ namespace_option = click.option("-n", "--namespace", metavar="NAME", help="Only 
 headers_option = click.option("--no-headers", is_flag=True, help="Leave the header line out.")
 patience_option = click.option(
     "--patience",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=1e9),
     metavar="SECONDS",
-    help="When a missing reaction is overdue, instead of what this log says.",
+    help="When a missing reaction is overdue, instead of what the log itself says.",
 )
 
 
@@ -118,27 +160,83 @@ def output_option(*choices: str) -> Callable[..., Any]:
     )
 
 
+# ---- what is completed
+
+
+def _complete_resource(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Kinds, and behind `kind/` the names that a kept ledger knows."""
+    from domain.resources import KINDS, kind_called
+
+    word, slash, _ = typed.partition("/")
+    if not slash:
+        return _starting(typed, [kind.name for kind in KINDS] + [kind.plural for kind in KINDS])
+    try:
+        known = _views_for_completion(context).names(kind_called(word).name)
+    except Exception:  # a Tab key that finds nothing says nothing
+        return []
+    return _starting(typed, [f"{word}/{name}" for name in known])
+
+
+def _complete_kind(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    from domain.resources import KINDS
+
+    return _starting(typed, [kind.name for kind in KINDS])
+
+
+def _complete_rule(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    from projections.findings.judge import RULES
+
+    return _starting(typed, [rule.name for rule in RULES] + [rule.code for rule in RULES])
+
+
+def _complete_finding(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    try:
+        return _starting(typed, [row["id"] for row in _views_for_completion(context).findings()])
+    except Exception:
+        return []
+
+
+def _views_for_completion(context: click.Context) -> Views:
+    import os
+
+    from adapters.views import Views
+
+    return Views(context.params.get("ledger_path") or os.environ["NETLEDGER_LEDGER"])
+
+
+def _starting(typed: str, known: Iterable[str]) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(word) for word in dict.fromkeys(known) if word.startswith(typed)]
+
+
 # ---- replay
 
 
-@cli.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@cli.command(short_help="Replay recorded audit logs; tell what went wrong.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
 @ledger_option
 @at_option
 @patience_option
 @output_option("text", "json")
 @explained
 def replay(paths: Sequence[str], ledger_path: str | None, at: str | None, patience: float | None, output: str) -> None:
-    """Replay recorded audit logs and tell what went wrong.
+    """Replay recorded audit logs; tell what went wrong, which write did it, and how to repair it.
 
     PATH is a file (plain or gzip), a folder, or - for standard input. Without --ledger nothing is kept; with it, more
     files can be replayed into the same ledger later and land in their true place.
+
+    Exit status: 0 no open error, 1 open errors, 2 the work could not be done.
     """
+    from adapters import app, report
+    from adapters.ingest import files_in
+
     moment = app.read_moment(at) if at else None
-    with app.opened(ledger_path) as store, progress(paths) as (reading, judging):
+    files = _without_ledger(files_in(paths), paths, ledger_path)
+    with app.opened(ledger_path) as store, progress(files) as (reading, judging):
         outcome = app.replay(
             store,
-            paths,
+            files,
             at=moment,
             patience=None if patience is None else int(patience * 1_000_000),
             reading=reading,
@@ -147,65 +245,117 @@ def replay(paths: Sequence[str], ledger_path: str | None, at: str | None, patien
         document = report.document(store, outcome)
         if ledger_path is not None and moment is None and patience is None:
             _keep_views(ledger_path, store, outcome, document)
-    _tell_of_bad_input(outcome)
+    _tell_of_bad_input(outcome, ledger_path)
     if output == "json":
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        show([json.dumps(document, indent=2, ensure_ascii=False)])
     else:
-        report.print_report(out(), document)
+        show(report.text(document, Paper.of(sys.stdout)))
     raise SystemExit(OPEN_ERRORS if report.open_errors(document["findings"]) else 0)
 
 
-def _tell_of_bad_input(outcome: app.Outcome) -> None:
-    known = [tally for tally in outcome.tallies if tally.format != "unknown"]
+def _without_ledger(files: list[str], asked: Sequence[str], ledger_path: str | None) -> list[str]:
+    """The files to read: of a folder that the ledger itself lies in, all but the ledger and what lies beside it."""
+    from pathlib import Path
+
+    if ledger_path is None:
+        return files
+    ledger = Path(ledger_path).resolve()
+    if any(path != "-" and Path(path).resolve() == ledger for path in asked):
+        fail(f"{ledger_path} is both what is to be read and the ledger to keep it in; name another file with --ledger")
+    beside = {ledger.with_name(ledger.name + suffix) for suffix in ("", "-wal", "-shm", ".lock", ".views")}
+    return [file for file in files if file == "-" or file in asked or Path(file).resolve() not in beside]
+
+
+def _tell_of_bad_input(outcome: app.Outcome, ledger_path: str | None) -> None:
+    from adapters.ingest import UNKNOWN_FORMAT
+    from adapters.paper import counted
+    from adapters.report import called
+
     for tally in outcome.tallies:
-        if tally.format == "unknown":
-            click.echo(f"netledger: {tally.path}: skipped, no audit events in its first lines", err=True)
-        elif tally.unrecognised:
-            click.echo(
-                f"netledger: {tally.path}: {tally.unrecognised:,} of {tally.records:,} records could not be read and "
-                "were set aside; with --ledger, `netledger verify --aside` lists them",
-                err=True,
+        path = called(tally.path)
+        if tally.format != UNKNOWN_FORMAT and tally.unrecognised:
+            kept = (
+                f"`netledger verify --aside --ledger {ledger_path}` lists"
+                if ledger_path
+                else "with --ledger, `netledger verify --aside` lists"
             )
-    if not known:
-        fail("nothing that was given is an audit log (audit.k8s.io, one JSON object a line); nothing was judged")
+            tell(
+                f"{path}: {tally.unrecognised:,} of {counted(tally.records, 'record')} could not be read and "
+                f"{'was' if tally.unrecognised == 1 else 'were'} set aside; {kept} what and why"
+            )
+        elif not tally.records:
+            tell(f"{path}: skipped, it is empty")
+        elif tally.format == UNKNOWN_FORMAT:
+            tell(f"{path}: skipped, its first lines hold no audit event")
+    if all(tally.format == UNKNOWN_FORMAT for tally in outcome.tallies):
+        fail(
+            "nothing that was given is an audit log (audit.k8s.io events, one JSON object a line, plain or gzip); "
+            "no verdict is given"
+        )
 
 
 @contextmanager
 def progress(
-    paths: Sequence[str],
+    files: Sequence[str],
 ) -> Iterator[tuple[Callable[[str], Callable[[int], None]], Callable[[str, int], None]]]:
-    """Progress bars on stderr where that is a terminal."""
-    console = err()
-    if not console.is_terminal:
+    """Progress bars on stderr where that is a terminal: bytes while reading, records while ordering and judging."""
+    if not sys.stderr.isatty():
         yield (lambda path: lambda count: None), (lambda stage, count: None)
         return
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        reading = bars.add_task("reading", total=size_of(files_in(paths)) or None)
-        stages: dict[str, Any] = {}
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from adapters.ingest import size_of
+
+    columns = (TextColumn("{task.description:<9}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        reading = bars.add_task("reading", total=size_of(files) or None)
+        judging = bars.add_task("judging", total=None, visible=False)
+        counts = {"order": 0, "decide": 0}
 
         def advance(stage: str, count: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task({"order": "ordering", "decide": "judging"}[stage], total=None)
-            bars.advance(stages[stage], count)
+            # Ordering counts every record before the first is judged: its count is judging's total.
+            before = counts[stage]
+            counts[stage] += count
+            if before == 0:
+                bars.update(judging, visible=True)
+            if stage == "order":
+                bars.update(judging, total=counts["order"])
+            elif counts["decide"] >> 8 != before >> 8:
+                bars.update(judging, completed=counts["decide"])
 
         yield (lambda path: lambda count: bars.advance(reading, count)), advance
 
 
 def _keep_views(path: str, store: app.Store, outcome: app.Outcome, document: dict[str, Any]) -> None:
-    stands = (store.ledger.generation, store.ledger.head, store.journal.head())
-    trail = {
+    """The ledger is complete by now: that its views cannot be kept is worth a word, and no failure."""
+    from adapters.ports import StoreError
+    from adapters.views import Views
+
+    try:
+        Views(path).keep(_stands(store), document, _activity(outcome))
+    except StoreError as error:
+        tell(str(error))
+
+
+def _stands(store: app.Store) -> tuple[int, int, int]:
+    return store.ledger.generation, store.ledger.head, store.journal.head()
+
+
+def _activity(outcome: app.Outcome) -> dict[str, dict[str, Any]]:
+    import msgspec
+
+    return {
         actor: {kind: msgspec.to_builtins(activity) for kind, activity in kinds.items()}
         for actor, kinds in outcome.judged.reading.trail.by_actor.items()
     }
-    Views(path).keep(stands, document, trail)
 
 
 # ---- questions to a kept ledger
 
 
-@cli.command()
-@click.argument("kind_name", metavar="KIND[/NAME]")
+@cli.command(short_help="Show resources: state, claims, what these should be.")
+@click.argument("kind_name", metavar="KIND[/NAME]", shell_complete=_complete_resource)
 @click.argument("name", required=False)
 @ledger_option
 @namespace_option
@@ -222,67 +372,98 @@ def get(
     no_headers: bool,
     output: str,
 ) -> None:
-    """Show resources: their state, their claims as reported, and what these should be."""
+    """Show resources: their state, their claims as reported, and what these should be.
+
+    KIND is a plural, singular or short name, or the API's own, as kubectl takes it. Exit status: 0, or 2 if the
+    resource is not there or the work could not be done.
+    """
+    from adapters import app, report
+    from adapters.judging import fold
+
     kind, namespace, name = _resource(kind_name, name, namespace)
+    moment = app.read_moment(at) if at else None
     with questioned(ledger_path) as (store, views):
-        if at:
-            judged = fold(store.ledger, app.read_moment(at).passed_by)
-            rows = [
+        if moment is not None:
+            judged = fold(store.ledger, moment.passed_by)
+            known = [
                 report.resource_document(judged.reading, resource)
                 for resource in judged.reading.resources()
-                if resource.key.kind == kind.name
-                and (namespace is None or resource.key.namespace == namespace)
-                and (name is None or resource.key.name == name)
+                if resource.key.kind == kind.name and (namespace is None or resource.key.namespace == namespace)
             ]
+            rows = [row for row in known if name is None or row["name"] == name]
         else:
-            rows = views.resources(kind.name, namespace if kind.namespaced else None, name)
-        if name is not None and not rows:
-            key = Key(kind.name, namespace or "", name)
-            fail(
-                f"{key} is not there{' at ' + at if at else ''}; `netledger history {key}` shows what the log knows of it"
-            )
+            rows = views.resources(kind.name, namespace, name)
+            known = rows if rows or name is None else views.resources(kind.name, namespace)
+        coverage = views.coverage()
+    where = f" at {at}" if at else " at the end of the log"
+    if name is not None and not rows:
+        key = _key(kind, namespace, name)
+        close = meant(name, [row["name"] for row in known])
+        fail(f"there is no {key}{where}{close or f'; `netledger history {key}` shows what the log knows of it'}")
     if output in ("json", "yaml"):
         _print_data(rows if name is None else rows[0], output)
     elif output == "name":
-        for row in rows:
-            click.echo(f"{row['kind']}/{row['name']}")
+        show(report.path_of(row) for row in rows)
+    elif not rows:
+        tell(f"no {kind.plural} are there{f' in namespace {namespace}' if namespace else ''}{where}")
     else:
-        _print_resources(rows, kind, wide=output == "wide", headers=not no_headers)
+        show(_resource_table(rows, kind, wide=output == "wide", headers=not no_headers))
+    if at is None and output in ("table", "wide"):
+        tell(report.as_of(coverage))
 
 
-def _print_resources(rows: list[dict[str, Any]], kind: Kind, *, wide: bool, headers: bool) -> None:
+def _resource_table(rows: list[dict[str, Any]], kind: Kind, *, wide: bool, headers: bool) -> Iterator[str]:
     fields = list(dict.fromkeys(field for row in rows for field in row["reported"]))
-    table = _table(headers)
-    for column in [*(["NAMESPACE"] if kind.namespaced else []), "NAME", "STATE"]:
-        table.add_column(column)
-    for field in fields:
-        table.add_column(field.rpartition(".")[2].removesuffix("]").rpartition("/")[2].upper())
-    table.add_column("SHOULD BE")
-    if wide:
-        table.add_column("UID")
+    header = [*(["NAMESPACE"] if kind.namespaced else []), "NAME", "STATE", *map(_column, fields), "SHOULD BE"]
+    cells = []
     for row in rows:
-        cells = [row["namespace"]] if kind.namespaced else []
-        cells += [row["name"], row["state"]]
-        cells += [_cell(row["reported"].get(field)) for field in fields]
-        drift = ", ".join(f"{field.rpartition('.')[2]} {_cell(both['lawful'])}" for field, both in row["drift"].items())
-        cells.append(Text(drift, style="red") if drift else "-")
-        table.add_row(*cells, *([row["uid"] or ""] if wide else []))
-    if rows:
-        out().print(table)
-    else:
-        click.echo(f"No {kind.plural} are known at this point of the log.", err=True)
+        drift = "; ".join(f"{_last(field)} {_cell(both['lawful'], wide)}" for field, both in row["drift"].items())
+        cells.append(
+            (
+                "red" if drift else "",
+                [
+                    *([row["namespace"]] if kind.namespaced else []),
+                    row["name"],
+                    row["state"],
+                    *(_cell(row["reported"].get(field), wide) for field in fields),
+                    drift or "-",
+                    *([row["uid"] or "-"] if wide else []),
+                ],
+            )
+        )
+    return Paper.of(sys.stdout).columns([*header, *(["UID"] if wide else [])], cells, headers=headers)
 
 
-def _cell(value: Any) -> str:
-    if value is None or value == "" or value == []:
+def _last(field: str) -> str:
+    """The last word of a field's path: `subnets` of `status.subnets`, `logical_switch` of an annotation."""
+    return field.removesuffix("]").rpartition("/")[2].rpartition(".")[2]
+
+
+_SHORT = {
+    "defaultLogicalSwitch": "SWITCH",
+    "v4availableIPs": "V4FREE",
+    "v4usingIPs": "V4USED",
+    "v6availableIPs": "V6FREE",
+    "v6usingIPs": "V6USED",
+    "logical_switch": "SUBNET",
+}
+
+
+def _column(field: str) -> str:
+    return _SHORT.get(_last(field), _last(field).upper())
+
+
+def _cell(value: Any, wide: bool) -> str:
+    if value is None or value == "":
         return "-"
     if isinstance(value, list):
-        return ",".join(map(str, value))
+        some = value if wide else value[:3]
+        return ",".join(map(str, some)) + (f",+{len(value) - len(some)}" if len(value) > len(some) else "") or "none"
     return value if isinstance(value, str) else json.dumps(value)
 
 
-@cli.command()
-@click.argument("kind_name", metavar="KIND/NAME")
+@cli.command(short_help="Show all that happened to one resource, in order.")
+@click.argument("kind_name", metavar="KIND/NAME", shell_complete=_complete_resource)
 @click.argument("name", required=False)
 @ledger_option
 @namespace_option
@@ -292,207 +473,333 @@ def _cell(value: Any) -> str:
 def history(
     kind_name: str, name: str | None, ledger_path: str | None, namespace: str | None, no_headers: bool, output: str
 ) -> None:
-    """Show all that happened to one resource, in the true order."""
+    """Show all that happened to one resource, in the true order; of one that is gone, too.
+
+    Exit status: 0, or 2 if nothing is known of it or the work could not be done.
+    """
+    from adapters import report
+    from projections.findings.rule import short
+
     kind, namespace, name = _resource(kind_name, name, namespace)
     if name is None:
         fail(f"history is of one resource: netledger history {kind.name}/NAME")
-    key = Key(kind.name, namespace or "", name)
-    with questioned(ledger_path) as (store, _):
+    key = _key(kind, namespace, name)
+    with questioned(ledger_path) as (store, views):
         placed = [one for one in store.ledger.concerning(key) if one.event.key == key]
         places = store.journal.locate({one.event.record for one in placed})
         rows = [report.timeline_row(one.position, one.event, places.get(one.event.record)) for one in placed]
+        known = [] if rows else views.names(kind.name)
     if not rows:
-        fail(f"nothing in this ledger is about {key}; `netledger get {kind.plural}` lists what is there")
+        close = meant(key.path, known)
+        fail(f"nothing in this ledger is about {key}{close or f'; `netledger get {kind.plural}` lists what is there'}")
     if output in ("json", "yaml"):
         _print_data(rows, output)
         return
     if output == "name":
-        for row in rows:
-            click.echo(row["event"])
+        show(row["event"] for row in rows)
         return
-    table = _table(not no_headers)
-    for column in ("TIME", "REVISION", "ACTOR", "EVENT", "WHAT"):
-        table.add_column(column, overflow="fold")
-    if output == "wide":
-        for column in ("OPERATION", "POSITION", "SOURCE", "AUDIT ID"):
-            table.add_column(column, overflow="fold")
-    for row in rows:
-        actor = short(row["actor"])
-        cells = [row["at"][11:23], str(row["revision"] or "-"), actor, row["event"], row["says"] or "-"]
-        if output == "wide":
-            cells += [row["operation"], str(row["position"]), row["source"] or "-", row["audit_id"] or "-"]
+    wide = output == "wide"
+    header = ["TIME", "REVISION", "ACTOR", "EVENT"]
+    header += ["OPERATION", "POSITION", "AUDIT ID", "SOURCE", "WHAT"] if wide else ["WHAT"]
+    times = _times([row["at"] for row in rows], wide)
+    cells = []
+    for time, row in zip(times, rows, strict=True):
+        more = [row["operation"] or "-", str(row["position"]), row["audit_id"] or "-", row["source"] or "-"]
+        revision = str(row["revision"]) if row["revision"] is not None else "-"
         style = "red" if row["event"] == "TransitionRefused" else "dim" if row["event"] == "AttemptObserved" else ""
-        table.add_row(*cells, style=style)
-    out().print(table)
+        cells.append(
+            (style, [time, revision, short(row["actor"]), row["event"], *(more if wide else []), row["says"] or "-"])
+        )
+    show(Paper.of(sys.stdout).columns(header, cells, headers=not no_headers, cut=not wide))
 
 
-@cli.command()
-@click.argument("finding_id", required=False, metavar="[ID]")
+def _times(moments: Sequence[str], wide: bool) -> list[str]:
+    """Times of day, with the day where there is more than one."""
+    if wide or len({moment[:10] for moment in moments if moment != "-"}) > 1:
+        return [moment[:23] + "Z" if moment != "-" else "-" for moment in moments]
+    return [moment[11:23] if moment != "-" else "-" for moment in moments]
+
+
+@cli.command(short_help="List what is wrong, or tell one finding whole.")
+@click.argument("finding_id", required=False, metavar="[ID]", shell_complete=_complete_finding)
 @ledger_option
 @headers_option
-@click.option("--open", "only_open", is_flag=True, help="Leave out what healed.")
+@click.option(
+    "--open", "only_open", is_flag=True, help="Only what is wrong at the end: not what healed or may yet come."
+)
 @output_option("table", "wide", "json", "yaml", "name")
 @explained
 def findings(finding_id: str | None, ledger_path: str | None, no_headers: bool, only_open: bool, output: str) -> None:
-    """List what is wrong, or tell one finding whole. Exit status 1 if errors are open."""
+    """List what is wrong, or tell one finding whole.
+
+    ID is a finding's id or its beginning. Exit status: 0 no open error, 1 open errors, 2 the work could not be done.
+    """
+    from adapters import report
+
     with questioned(ledger_path) as (_, views):
-        rows = views.findings()
+        every, coverage = views.findings(), views.coverage()
+    rows = every
     if finding_id is not None:
-        rows = [row for row in rows if row["id"] == finding_id]
+        rows = [row for row in every if row["id"] == finding_id] or [
+            row for row in every if row["id"].startswith(finding_id)
+        ]
         if not rows:
-            fail(f"there is no finding {finding_id!r}; `netledger findings -o name` lists their ids")
+            close = meant(finding_id, [row["id"] for row in every])
+            fail(f"there is no finding {finding_id!r}{close or '; `netledger findings -o name` lists their ids'}")
     if only_open:
         rows = [row for row in rows if row["status"] == "open"]
     if output in ("json", "yaml"):
-        _print_data(rows if finding_id is None else rows[0], output)
+        _print_data(rows[0] if finding_id is not None and len(rows) == 1 else rows, output)
     elif output == "name":
-        for row in rows:
-            click.echo(row["id"])
-    elif finding_id is not None:
-        report.print_finding(out(), rows[0])
+        show(row["id"] for row in rows)
+    elif finding_id is not None and len(rows) == 1 and output == "table":
+        show(report.finding_text(rows[0], Paper.of(sys.stdout), every))
+    elif not rows:
+        tell("no open findings" if only_open else "no findings: nothing is wrong that this log can show")
     else:
-        _print_findings(rows, wide=output == "wide", headers=not no_headers)
+        show(_finding_table(rows, wide=output == "wide", headers=not no_headers))
+    if output in ("table", "wide"):
+        tell(report.as_of(coverage))
     raise SystemExit(OPEN_ERRORS if report.open_errors(rows) else 0)
 
 
-def _print_findings(rows: list[dict[str, Any]], *, wide: bool, headers: bool) -> None:
-    table = _table(headers)
-    for column in ("STATUS", "SEVERITY", "FINDING", "RESOURCE", "SINCE", "UNTIL"):
-        table.add_column(column, overflow="fold")
-    if wide:
-        for column in ("ID", "ROOT"):
-            table.add_column(column, overflow="fold")
-    for row in rows:
-        resource = row["resource"]
-        path = f"{resource['namespace']}/{resource['name']}" if resource["namespace"] else resource["name"]
-        cells = [row["status"], row["severity"], row["name"], f"{resource['kind']}/{path}", row["since"]["at"][11:23]]
-        cells.append(row["until"]["at"][11:23] if row["until"] else "-")
-        table.add_row(
-            *cells, *([row["id"], row["root"] or "-"] if wide else []), style="red" if row["status"] == "open" else ""
+def _finding_table(rows: list[dict[str, Any]], *, wide: bool, headers: bool) -> Iterator[str]:
+    from adapters.report import path_of
+
+    header = ["STATUS", "SEVERITY", "SINCE", "UNTIL", "FINDING", "RESOURCE", *(["ID", "ROOT"] if wide else [])]
+    moments = [row[side]["at"] if row[side] else "-" for side in ("since", "until") for row in rows]
+    times = _times(moments, wide)
+    styles = {"open": "red", "pending": "yellow"}
+    cells = [
+        (
+            styles.get(row["status"], ""),
+            [
+                row["status"],
+                row["severity"],
+                since,
+                until,
+                row["name"],
+                path_of(row["resource"]),
+                *([row["id"], row["root"] or "-"] if wide else []),
+            ],
         )
-    if rows:
-        out().print(table)
-    else:
-        click.echo("No findings.", err=True)
+        for row, since, until in zip(rows, times, times[len(rows) :], strict=False)
+    ]
+    return Paper.of(sys.stdout).columns(header, cells, headers=headers)
 
 
 @contextmanager
 def questioned(path: str | None) -> Iterator[tuple[app.Store, Views]]:
     """A kept ledger, open for reading, with views that stand where it stands."""
-    if not path:
-        fail("which ledger? Give --ledger FILE, or set NETLEDGER_LEDGER; `netledger replay --ledger FILE` makes one")
-    with app.opened(path, "read") as store:
-        views = Views(path)
-        if not views.stand_at((store.ledger.generation, store.ledger.head, store.journal.head())):
-            _rebuild(path, store)
+    from adapters import app
+    from adapters.views import Views
+
+    with app.opened(_named(path), "read") as store:
+        views = Views(_named(path))
+        if not views.stand_at(_stands(store)):
+            _make_views(views, store, _named(path))
         yield store, views
 
 
-def _rebuild(path: str, store: app.Store) -> app.Outcome:
-    outcome = app.conclude(store, fold(store.ledger), [])
-    _keep_views(path, store, outcome, report.document(store, outcome))
-    return outcome
+def _named(path: str | None) -> str:
+    if not path:
+        fail(
+            "which ledger? Give --ledger FILE, or set NETLEDGER_LEDGER; `netledger replay --ledger FILE LOG` makes one"
+        )
+    return path
+
+
+def _make_views(views: Views, store: app.Store, path: str) -> None:
+    """Make the views again from the log; where they cannot be kept, for this answer only."""
+    from adapters import app, report
+    from adapters.judging import Judged
+    from adapters.ports import StoreError
+
+    stands = _stands(store)
+    outcome = _rebuilt(store)
+    if outcome is None:
+        # Nothing is overdue for lack of what is not judged yet: the answer ends where judging has come to.
+        outcome = app.conclude(store, Judged(), [], at=app.Moment(None, sys.maxsize))
+        tell(
+            f"{path} holds records that are not judged yet: a replay into it is running, or was interrupted. This answer "
+            "is about what is judged so far; `netledger replay LOG --ledger` with the same log finishes it"
+        )
+        views.hold(stands, report.document(store, outcome), _activity(outcome))
+        return
+    made = (stands, report.document(store, outcome), _activity(outcome))
+    try:
+        views.keep(*made)
+    except StoreError:
+        views.hold(*made)
+
+
+def _rebuilt(store: app.Store) -> app.Outcome | None:
+    """Everything that follows from the log; `None` where the journal holds what the ledger does not."""
+    from adapters import app
+    from adapters.judging import judge
+    from adapters.ports import LedgerReadOnly
+
+    try:
+        # Opened for reading, judging appends nothing: it gets through only if there is nothing left to append.
+        return app.conclude(store, judge(store.journal, store.ledger), [])
+    except LedgerReadOnly:
+        return None
 
 
 # ---- upkeep
 
 
-@cli.command()
+@cli.command(short_help="Make the read models again from the log.")
 @ledger_option
 @explained
 def rebuild(ledger_path: str | None) -> None:
-    """Make the read models again from the log; they come out the same."""
-    if not ledger_path:
-        fail("which ledger? Give --ledger FILE, or set NETLEDGER_LEDGER")
-    with app.opened(ledger_path, "read") as store:
-        outcome = _rebuild(ledger_path, store)
+    """Make the read models again from the log; they come out the same.
+
+    Exit status: 0, or 2 if the work could not be done.
+    """
+    from adapters import app, report
+    from adapters.paper import counted
+    from adapters.views import Views
+
+    path = _named(ledger_path)
+    views = Views(path)
+    with app.opened(path, "read") as store:
+        stands = _stands(store)
+        outcome = _rebuilt(store)
+        if outcome is None:
+            fail(
+                f"{path} holds records that are not judged yet: a replay into it is running, or was interrupted; wait "
+                "for it, or replay the same log into it again"
+            )
+        views.keep(stands, report.document(store, outcome), _activity(outcome))
     reading = outcome.judged.reading
-    click.echo(
-        f"rebuilt {Views(ledger_path).path} from {reading.at:,} events: {len(reading.world.live):,} resources, "
-        f"{len(outcome.findings):,} findings, digest {outcome.judged.digest}"
+    show(
+        [
+            f"rebuilt {views.path} from {counted(reading.at, 'event')}: {counted(len(reading.world.live), 'resource')}, "
+            f"{counted(len(outcome.findings), 'finding')}, digest {outcome.judged.digest}"
+        ]
     )
 
 
-@cli.command()
+@cli.command(short_help="Check that all is still as it was written.")
 @ledger_option
 @click.option("--aside", is_flag=True, help="List the input that could not be used, with its reason.")
 @explained
 def verify(ledger_path: str | None, aside: bool) -> None:
-    """Read everything in a kept ledger again, and say what does not fit."""
-    if not ledger_path:
-        fail("which ledger? Give --ledger FILE, or set NETLEDGER_LEDGER")
-    with app.opened(ledger_path, "read") as store:
+    """Read everything in a kept ledger again, and say what is not as it was written.
+
+    Exit status: 0, or 2 if something does not fit or the work could not be done.
+    """
+    from adapters import app
+    from adapters.paper import counted
+
+    path = _named(ledger_path)
+    paper = Paper()
+    with app.opened(path, "read") as store:
         if aside:
-            for kept in store.journal.kept_aside():
-                click.echo(f"{kept.path}:{kept.line}: {kept.reason} ({kept.size:,} bytes)")
+            show(
+                paper.styled(f"{kept.path}:{kept.line}: {kept.reason} ({counted(kept.size, 'byte')})")
+                for kept in store.journal.kept_aside()
+            )
             return
         problems = [*store.file.verify(), *store.recorder.verify(), *store.journal.verify()]
-        for problem in problems:
-            click.echo(str(problem))
+        show(paper.styled(str(problem)) for problem in problems)
         if problems:
-            fail(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}: do not trust answers from {ledger_path}")
-        click.echo(
-            f"{ledger_path}: {store.ledger.head:,} positions and {store.journal.head():,} records, all as they were written"
+            fail(
+                f"{counted(len(problems), 'problem')}: do not trust answers from {path}; restore a copy, or replay the logs"
+            )
+        show(
+            [
+                f"{path}: {counted(store.ledger.head, 'position')} and {counted(store.journal.head(), 'record')}, "
+                "all as they were written"
+            ]
         )
 
 
 # ---- reference
 
 
-@cli.command()
-@click.argument("rule", required=False)
+@cli.command(short_help="Say what a rule means, and where it comes from.")
+@click.argument("rule", required=False, shell_complete=_complete_rule)
 @explained
 def explain(rule: str | None) -> None:
-    """Say what a rule means: when it fires, and which incidents it comes from."""
+    """Say what a rule means: when it fires, and which incidents it comes from. Without a rule, list them."""
+    from adapters import documentation
+    from projections.findings.judge import RULES
+
+    paper = Paper.of(sys.stdout)
     if rule is None:
-        for known in RULES:
-            click.echo(f"{known.code}  {known.severity:<8} {known.name}")
+        rows = [("", [known.code, known.severity, known.name]) for known in RULES]
+        show(paper.columns(["CODE", "SEVERITY", "NAME"], rows))
         return
     found = next((known for known in RULES if rule.lower() in (known.code.lower(), known.name)), None)
     if found is None:
-        fail(f"there is no rule {rule!r}; the rules are {', '.join(known.name for known in RULES)}")
-    click.echo(documentation.explain(found))
+        names = [known.name for known in RULES]
+        fail(f"there is no rule {rule!r}{meant(rule.lower(), names) or '; the rules are ' + ', '.join(names)}")
+    show(documentation.explain(found, paper))
 
 
-@cli.command()
-@click.argument("kind_name", metavar="KIND")
+@cli.command(short_help="Show what may happen to a kind, in which state.")
+@click.argument("kind_name", metavar="KIND", shell_complete=_complete_kind)
 @output_option("table", "mermaid", "json")
 @explained
 def lifecycle(kind_name: str, output: str) -> None:
     """Show the table of a kind's life: what may happen in which state, where it leads, and unless what."""
-    kind = _kind(kind_name)
-    table = LIFECYCLES[kind.name]
+    from adapters import documentation
+    from domain.kinds import LIFECYCLES
+
+    table = LIFECYCLES[_kind(kind_name).name]
     if output == "mermaid":
-        click.echo(table.mermaid())
+        show([table.mermaid()])
     elif output == "json":
-        click.echo(json.dumps(documentation.lifecycle_rows(table), indent=2))
+        _print_data(documentation.lifecycle_rows(table), output)
     else:
-        out().print(documentation.lifecycle_table(table, _table(True)))
+        show(documentation.lifecycle_table(table, Paper.of(sys.stdout)))
 
 
-@cli.command()
+@cli.command(short_help="Print the completion script of a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell: source <(netledger completion bash)"""
+    """Print the completion script of a shell; for bash: source <(netledger completion bash)"""
+    from click.shell_completion import get_completion_class
+
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(cli, {}, "netledger", "_NETLEDGER_COMPLETE").source())
+    show([found(cli, {}, "netledger", "_NETLEDGER_COMPLETE").source()])
 
 
-@cli.command()
-def version() -> None:
+@cli.command(short_help="Print the version.")
+@output_option("text", "json")
+def version(output: str) -> None:
     """Print the version."""
-    click.echo(f"netledger {installed_version('netledger')}")
+    _say_version(output)
+
+
+def _say_version(output: str) -> None:
+    from importlib.metadata import version as installed
+
+    number = installed("netledger")
+    show([json.dumps({"netledger": number}) if output == "json" else f"netledger {number}"])
 
 
 # ---- what commands share
 
 
 def _kind(word: str) -> Kind:
+    from domain.resources import KINDS, kind_called
+
     try:
         return kind_called(word)
-    except KeyError as error:
-        fail(error.args[0])
+    except KeyError:
+        names = [kind.name for kind in KINDS]
+        close = meant(word.lower(), [*names, *(kind.plural for kind in KINDS)])
+        fail(f"there is no kind {word!r}{close or '; the kinds are ' + ', '.join(names)}")
+
+
+def _key(kind: Kind, namespace: str | None, name: str) -> Key:
+    from domain.resources import Key
+
+    return Key(kind.name, namespace or "", name)
 
 
 def _resource(kind_name: str, name: str | None, namespace: str | None) -> tuple[Kind, str | None, str | None]:
@@ -502,20 +809,23 @@ def _resource(kind_name: str, name: str | None, namespace: str | None) -> tuple[
     if slash:
         if name is not None:
             fail(f"{kind_name} {name}: give the name once")
+        if not rest:
+            fail(f"{kind_name}: a name is missing after the slash")
         name = rest
     if name is not None and kind.namespaced and "/" in name:
-        namespace, _, name = name.partition("/")
+        inside, _, name = name.partition("/")
+        if namespace not in (None, inside):
+            fail(f"{kind_name} -n {namespace}: these are two namespaces, give one")
+        namespace = inside
     if name is not None and kind.namespaced and namespace is None:
-        fail(f"{kind.name}s live in namespaces: add -n NAMESPACE, or say {kind.name}/NAMESPACE/{name}")
+        fail(f"{kind.plural} live in namespaces: add -n NAMESPACE, or say {kind.name}/NAMESPACE/{name}")
     return kind, namespace if kind.namespaced else None, name
-
-
-def _table(headers: bool) -> Table:
-    return Table(box=None, show_header=headers, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
 def _print_data(value: Any, output: str) -> None:
     if output == "json":
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-    else:
-        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+        show([json.dumps(value, indent=2, ensure_ascii=False)])
+        return
+    import yaml
+
+    sys.stdout.write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))

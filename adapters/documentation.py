@@ -6,11 +6,11 @@ A test fails when a page is stale, so a table and its picture can never say diff
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
+from adapters.paper import Paper
 from domain.kinds import LIFECYCLES
 from domain.lifecycle import SAME, Lifecycle, Row
 from domain.resources import BY_NAME
@@ -24,26 +24,41 @@ OVERDUE = (
     "--patience overrides it. Before that a finding is pending."
 )
 
+CHECKS = {
+    "NL100": "look up the refused record (its file and line are among the witnesses), and compare the state that the "
+    "finding names with the row of the lifecycle's table: `netledger lifecycle KIND` prints it.",
+    "NL101": "read the three records side by side: what the field said on the basis, in the write that was lost, and in the "
+    "write that came after it. The last two say the opposite of each other, and between them nothing happened that "
+    "would make the old value right again: `netledger history KIND/NAME` shows all that did.",
+    "NL102": "the record that asked for the deletion answers with a deletionTimestamp, and no later record takes the "
+    "finalizer off. Then look at what the finding says it waits for: `netledger history` of it ends with its removal.",
+    "NL103": "two records answer that the pod and the subnet are gone (or that the subnet is in deletion), and after both "
+    "of them no record takes the finalizer off the IP object: `netledger history ip/NAME` ends before that.",
+    "NL104": "the subnet's last answer still names the VPC in spec.vpc, and the record that the finding names removed it; "
+    "no later record creates one of that name.",
+    "NL105": "the namespace's record of creation has no ovn.kubernetes.io/ annotations, and no later record gives it any, "
+    "while other namespaces of the same log got theirs from the controller soon after they were made.",
+    "NL106": "find the record that created the gateway's pod (its uid tells it from the one before). Between that record and "
+    "the one that says ready there is no exec into that pod whose command names the address.",
+}
+"""How a person convinces himself of a finding without believing this program."""
+
 _ISSUE = {
     "kube-ovn": "https://github.com/kubeovn/kube-ovn/issues/",
     "kube-router": "https://github.com/cloudnativelabs/kube-router/issues/",
 }
 
 
-def explain(rule: type[Rule]) -> str:
+def explain(rule: type[Rule], paper: Paper) -> Iterator[str]:
     """What `netledger explain RULE` prints."""
-    incidents = ", ".join(rule.upstream)
-    text = [
-        f"{rule.code} {rule.name} ({rule.severity})",
-        "",
-        f"Fires when {rule.fires}",
-        "",
-        f"Comes from: {incidents}",
-    ]
+    yield paper.styled(f"{rule.code} {rule.name} ({rule.severity})", "bold")
+    paragraphs = [f"Fires when {rule.fires}"]
     if "overdue" in rule.fires:
-        text += ["", OVERDUE]
-    text += ["", f"More, with an example from a real log: docs/findings.md, section {rule.code}"]
-    return "\n".join(text)
+        paragraphs.append(OVERDUE)
+    paragraphs += [f"To check by eye: {CHECKS[rule.code]}", f"Comes from {', '.join(rule.upstream)}."]
+    for paragraph in paragraphs:
+        yield ""
+        yield from paper.paragraph(paragraph, 0)
 
 
 def findings_page() -> str:
@@ -127,16 +142,19 @@ def lifecycle_rows(lifecycle: Lifecycle) -> list[dict[str, Any]]:
     ]
 
 
-def lifecycle_table(lifecycle: Lifecycle, table: Table) -> Table:
+def lifecycle_table(lifecycle: Lifecycle, paper: Paper) -> Iterator[str]:
     """The table for a terminal."""
-    for column in ("EVENT", "MAY HAPPEN IN", "LEADS TO", "BECAUSE", "UNLESS"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for row in lifecycle.rows:
-        unless = _unless(row)
-        if unless and row.otherwise != SAME:
-            unless += f" (then {row.otherwise})"
-        table.add_row(row.event, " ".join(row.sources), row.target, row.because, unless or "-")
-    return table
+        because = row.because
+        if row.unless:
+            because += f"; unless {_unless(row)}" + (f" (then {row.otherwise})" if row.otherwise != SAME else "")
+        rows.append(("", [row.event, row.target, ", ".join(row.sources), because]))
+    taken = max(len(row.event) for row in lifecycle.rows) + max(len(row.target) for row in lifecycle.rows) + 6
+    room = max(paper.width - taken, 40)
+    return paper.columns(
+        ["EVENT", "LEADS TO", "MAY HAPPEN IN", "BECAUSE"], rows, wrapped={2: room // 3, 3: room - room // 3}
+    )
 
 
 def _unless(row: Row) -> str:

@@ -14,8 +14,10 @@ def main() -> None:
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("domain", "projections", "adapters"):
             raise
-        sys.exit(
+        print(
             f"netledger: {error}. Another distribution seems to have replaced one of netledger's packages (domain, "
-            "projections, adapters); install netledger into an environment of its own, for instance with pipx"
+            "projections, adapters); install netledger into an environment of its own, for instance with pipx",
+            file=sys.stderr,
         )
+        sys.exit(2)
     run()

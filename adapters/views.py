@@ -48,7 +48,7 @@ class Views:
             with self._connected() as connection:
                 row = connection.execute("SELECT generation, head, records FROM stands WHERE version = ?", (VERSION,))
                 return bool(row.fetchone() == stands)
-        except sqlite3.Error:
+        except StoreError:
             return False
 
     def keep(self, stands: Stands, report: dict[str, Any], activity: Activity) -> None:
@@ -130,8 +130,13 @@ class Views:
             return
         # Nobody writes into this file once it bears its name: it may lie on a disk that cannot be written.
         address = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
-        with closing(sqlite3.connect(address, uri=True)) as connection:
-            yield connection
+        try:
+            with closing(sqlite3.connect(address, uri=True)) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"the views {self.path} cannot be read ({error}); remove that file and ask again, it is made anew"
+            ) from error
 
 
 def _fill(connection: sqlite3.Connection, stands: Stands, report: dict[str, Any], activity: Activity) -> None:
@@ -140,24 +145,18 @@ def _fill(connection: sqlite3.Connection, stands: Stands, report: dict[str, Any]
         connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?)", (VERSION, *stands))
         connection.executemany(
             "INSERT INTO resource VALUES (?, ?, ?, ?)",
-            (
-                (row["kind"], row["namespace"] or "", row["name"], json.dumps(row, sort_keys=True))
-                for row in report["resources"]
-            ),
+            ((row["kind"], row["namespace"] or "", row["name"], json.dumps(row)) for row in report["resources"]),
         )
         connection.executemany(
             "INSERT INTO finding VALUES (?, ?, ?)",
-            (
-                (place, finding["id"], json.dumps(finding, sort_keys=True))
-                for place, finding in enumerate(report["findings"])
-            ),
+            ((place, finding["id"], json.dumps(finding)) for place, finding in enumerate(report["findings"])),
         )
         connection.executemany(
             "INSERT INTO activity VALUES (?, ?, ?)",
             (
-                (actor, kind, json.dumps(row, sort_keys=True))
+                (actor, kind, json.dumps(row))
                 for actor, kinds in sorted(activity.items())
                 for kind, row in sorted(kinds.items())
             ),
         )
-        connection.execute("INSERT INTO coverage VALUES (?)", (json.dumps(report["coverage"], sort_keys=True),))
+        connection.execute("INSERT INTO coverage VALUES (?)", (json.dumps(report["coverage"]),))
