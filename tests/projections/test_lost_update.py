@@ -313,6 +313,18 @@ def test_a_count_of_a_subnet_older_than_the_log_is_unknown():
     story.then.silent()
 
 
+def test_a_count_of_an_external_subnet_also_counts_what_is_no_ip_object():
+    story = Story()
+    story.given.create("subnet/a", {"spec.provider": "macvlan.kube-system"})
+    address(story, "one")
+    address(story, "two")
+    count(story, 2)
+    story.when.delete("ip/two", by=CONTROLLER)
+    count(story, 1)
+    count(story, 2)
+    story.then.silent()
+
+
 def test_a_nat_that_lists_rules_this_version_does_not_read_is_unknown():
     story = Story()
     story.given.create("eip/out")

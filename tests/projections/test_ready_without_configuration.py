@@ -106,6 +106,17 @@ def test_a_left_over_ready_has_upstreams_three_seconds_more():
     assert unready(story, 33.1 - elapsed) == ["open eip/out"]
 
 
+def test_what_was_wrong_before_yet_another_pod_came_stays_the_same_finding():
+    story = Story()
+    falsely_ready(story)
+    before = story.finding("ready-without-configuration")
+    replace_gateway_pod(story.when)
+    another_exec(story.when)
+    assert unready(story, 0) == ["open eip/out"]
+    after = story.finding("ready-without-configuration")
+    assert (after.id, after.since) == (before.id, before.since)
+
+
 # ---- it heals
 
 
