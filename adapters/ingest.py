@@ -23,9 +23,10 @@ from adapters.sources import audit_log
 LINE_BYTES = 32 << 20
 """The longest line that is looked at, in bytes. An API server's largest object is about 1.5 MiB, a list some MiB."""
 
-BATCH_RECORDS = 1_000
-BATCH_BYTES = 1 << 20
-SNIFF_LINES = 50
+BATCH_RECORDS = 4_000
+BATCH_BYTES = 8 << 20
+HEAD_LINES = 10_000
+"""How many of the bad lines before a file's first audit event are kept aside; more are only counted."""
 UNKNOWN_FORMAT = "unknown"
 
 Progress = Callable[[int], None]
@@ -117,27 +118,26 @@ class _Reading:
         self.aside: list[Aside] = []
 
     def read(self, lines: Iterator[tuple[int, bytes, str]]) -> Tally:
-        head: list[tuple[int, bytes, str]] = []
-        known = False
-        for item in lines:
-            head.append(item)
-            if not item[2] and audit_log.is_audit_event(item[1]):
-                known = True
+        # Until its first audit event shows what a file is, it may be anything, and nothing is kept of it.
+        for number, line, wrong in lines:
+            reason = wrong or audit_log.why_not(line)
+            if not reason:
                 break
-            if len(head) >= SNIFF_LINES:
-                break
-        if not known:
-            # Not one of ours: named in the report, and nothing of it is kept.
-            self.tally.records = self.tally.unrecognised = len(head) + sum(1 for _ in lines)
+            self.tally.records += 1
+            self.tally.unrecognised += 1
+            if len(self.aside) < HEAD_LINES:
+                self.aside.append(Aside.of(number, reason, line))
+        else:
+            self.aside = []
             return self.tally
         self.tally.format = audit_log.FORMAT
         self.source = self.journal.source(self.tally.path, self.tally.format)
         before = next(source for source in self.journal.sources() if source.id == self.source)
         if before.summary:
             self.span = msgspec.msgpack.decode(before.summary, type=Span)
-        for part in (iter(head), lines):
-            for number, line, wrong in part:
-                self._line(number, line, wrong)
+        self._line(number, line, "")
+        for number, line, wrong in lines:
+            self._line(number, line, wrong)
         self._commit()
         return self.tally
 
@@ -187,10 +187,9 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self.file.read(len(buffer))
-        buffer[: len(data)] = data
-        self.count += len(data)
-        return len(data)
+        count = self.file.readinto(buffer)  # type: ignore[attr-defined]
+        self.count += count
+        return int(count)
 
     def taken(self) -> int:
         """Bytes since the last call."""

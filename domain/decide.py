@@ -65,7 +65,12 @@ def decide(world: World, operation: Operation) -> list[Event]:
         made.answered_with_a_status()
     elif operation.outcome in (MADE, REMOVED) or (operation.outcome == UNCHANGED and world.get(operation.key) is None):
         made.happened()
-    elif operation.outcome == UNKNOWN and operation.verb != "delete" and world.get(operation.key) is None:
+    elif (
+        operation.outcome == UNKNOWN
+        and not operation.verb.startswith("delete")
+        and operation.key.name  # a generated name is only in the answer
+        and world.get(operation.key) is None
+    ):
         made.begin(made.vocabulary.sighted, {}, outcome=UNKNOWN)
     else:
         made.observed(operation.outcome)

@@ -235,13 +235,13 @@ def _noise(line: bytes, error: Exception) -> _HeadLine:
     return _HeadLine(**{name: getattr(event, name) for name in _Line.__struct_fields__})
 
 
-def is_audit_event(line: bytes) -> bool:
-    """Whether a line looks like one: for telling a log from other files."""
+def why_not(line: bytes) -> str:
+    """Why a line is no audit event; empty if it is one."""
     try:
         classify(line)
-    except NotAnAuditEvent:
-        return False
-    return True
+    except NotAnAuditEvent as error:
+        return str(error)
+    return ""
 
 
 def moment(text: str, name: str) -> int:
@@ -405,6 +405,8 @@ def _outcome(event: _Line, shown: _Shown | None) -> str:
         return REFUSED
     if subresource == "exec":
         return RAN if code == 101 else REFUSED
+    if subresource == "binding" and (event.level == "Metadata" or _is_truncated(event)):
+        return UNKNOWN  # the node is in the request's body
     if subresource in ("binding", "eviction"):
         return MADE
     if shown is None:

@@ -571,13 +571,11 @@ def test_quirk_25_below_request_response_operations_are_attempts_and_nothing_is_
     assert not [event for event in replayed.events if event.type.endswith(("Created", "SpecChanged", "Reported"))]
 
 
-@pytest.mark.xfail(strict=True, reason="a body that was never recorded is said to be unreadable")
 def test_quirk_25_a_binding_without_its_body_is_not_a_damaged_one():
     replayed = replay_lines([line(at_metadata_level(record)) for record in parsed("s4-buggy")])
     assert list(replayed.judged.reading.unknown) == ["recorded without its answer, below level RequestResponse"]
 
 
-@pytest.mark.xfail(strict=True, reason="what has no name without its answer is sighted as a resource without a name")
 def test_quirk_25_nothing_without_a_name_is_sighted():
     replayed = replay_lines([line(at_metadata_level(record)) for record in parsed("mixed-small")])
     assert [str(key) for key in replayed.judged.reading.world.live if not key.name] == []
