@@ -59,7 +59,8 @@ def fail(message: str) -> NoReturn:
 
 
 def tell(message: str) -> None:
-    """Talk goes to stderr."""
+    """Talk goes to stderr, behind the data that came before it."""
+    sys.stdout.flush()
     click.echo(f"netledger: {message}", err=True)
 
 
@@ -128,7 +129,9 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="As version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
 def cli() -> None:
     """Which write lost which, what the state should be, and how to repair it.
 
@@ -147,7 +150,7 @@ namespace_option = click.option("-n", "--namespace", metavar="NAME", help="Only 
 headers_option = click.option("--no-headers", is_flag=True, help="Leave the header line out.")
 patience_option = click.option(
     "--patience",
-    type=click.FloatRange(min=0, max=1e9),
+    type=click.FloatRange(min=0),
     metavar="SECONDS",
     help="When a missing reaction is overdue, instead of what the log itself says.",
 )
@@ -232,6 +235,8 @@ def replay(paths: Sequence[str], ledger_path: str | None, at: str | None, patien
     from adapters.ingest import files_in
 
     moment = app.read_moment(at) if at else None
+    if patience is not None and not patience < 1e9:
+        fail(f"--patience {patience}: give seconds, such as 30")
     files = _without_ledger(files_in(paths), paths, ledger_path)
     with app.opened(ledger_path) as store, progress(files) as (reading, judging):
         outcome = app.replay(

@@ -13,7 +13,7 @@ from typing import Any
 
 from adapters.app import Outcome, Store, iso, span_of
 from adapters.paper import Paper, counted
-from adapters.sources.audit_log import BELOW, TRUNCATED
+from adapters.sources.audit_log import BELOW, TRUNCATED, moment
 from domain.events import OBSERVED, REFUSED, Event
 from domain.operations import request_of
 from domain.resources import Key
@@ -58,7 +58,7 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
             "digest": outcome.judged.digest,
         },
         "coverage": {
-            "from": span.first or None,
+            "from": iso(moment(span.first, "the first record's time")) if span.first else None,
             "to": iso(outcome.end) if outcome.end else None,
             "revisions": revisions,
             "gaps": reading.gaps,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
 from domain.events import REFUSED, Event
-from domain.kinds import VOCABULARY
+from domain.kinds import HOLDERS, VOCABULARY
 from domain.resources import Key
 from domain.world import World
 from projections.findings.rule import (
@@ -68,7 +68,7 @@ class IllegalTransition(Rule):
             if event.attempted == VOCABULARY[event.key.kind].ended:
                 self._ghosts[event.key] = at
         elif self._ghosts and event.happened == VOCABULARY[event.key.kind].ended:
-            for ghost in [key for key in self._ghosts if key.tag in event.tags and not _is_named(world, key)]:
+            for ghost in [key for key in self._ghosts if key.tag in event.tags and not _is_held(world, key)]:
                 self._resolved[self._ghosts.pop(ghost)] = event.time
 
     def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
@@ -108,7 +108,7 @@ class IllegalTransition(Rule):
         departed = world.departed[refusal.key.kind].get(refusal.key)
         if departed is None or departed.state != refusal.state:
             return False
-        return _is_named(world, refusal.key)
+        return _is_held(world, refusal.key)
 
     def _rests_on_clocks(self, conclusion: Conclusion, refusal: _Refusal) -> bool:
         """Whether it would have been allowed had a removal beside it come a little earlier or later."""
@@ -121,8 +121,8 @@ class IllegalTransition(Rule):
         )
 
 
-def _is_named(world: World, key: Key) -> bool:
-    return any(True for kind in VOCABULARY for _ in world.naming(key, kind))
+def _is_held(world: World, key: Key) -> bool:
+    return any(True for kind in HOLDERS.get(key.kind, ()) for _ in world.naming(key, kind))
 
 
 def explained(refusal: Finding, others: list[Finding]) -> bool:

@@ -274,9 +274,10 @@ class LeakedIP(Rule):
             f"Subnet {left.subnet_name} went at {clock(conclusion.event(left.subnet_gone).time)}"
             if left.subnet_gone
             else f"Subnet {left.subnet_name} is in deletion"
+            + (f" since {clock(conclusion.event(left.subnet_deletion).time)}" if left.subnet_deletion else "")
         )
         order = ", after its subnet had gone" if left.subnet_gone and born > left.subnet_gone else ""
-        return f"{made}{order}. {subnet}, and its pod at {clock(left.pod.time)}."
+        return f"{made}{order}. {subnet}, and its pod went at {clock(left.pod.time)}."
 
     def _witnesses(self, born: int, left: _Left, deletion: int) -> list:  # type: ignore[type-arg]
         return witnesses(

@@ -103,7 +103,7 @@ class LostUpdate(Rule):
     name = "lost-update"
     severity = ERROR
     fires = (
-        "a write moves a claim that has a lawful value (a Vpc's subnets, peers and default switch, a Subnet's counts of "
+        "a write moves a claim that has a lawful value (a VPC's subnets, peers and default switch, a Subnet's counts of "
         "used addresses, an EIP's nat) away from it, back to what an earlier write on the same object had removed, with "
         "nothing since that makes it lawful again. A re-created namesake does; a plain A-B-A of any other field is nothing."
     )
@@ -122,7 +122,7 @@ class LostUpdate(Rule):
         self._healed: list[tuple[_Fault, int]] = []
         self._usage = ip_usage.Usage()
         self._rule_gone: dict[Key, int] = {}  # EIP: when its last rule went
-        self._moved: dict[Key, int] = {}  # subnet: when it came to name another Vpc
+        self._moved: dict[Key, int] = {}  # subnet: when it came to name another VPC
 
     # ---- folding
 
@@ -342,7 +342,7 @@ class LostUpdate(Rule):
             self._healed.append((self._open.pop(slot), at))
 
     def ghosts(self, key: Key) -> frozenset[str]:
-        """The names that an open lost update put back into a Vpc's `status.subnets`: nobody will take them out again."""
+        """The names that an open lost update put back into a VPC's `status.subnets`: nobody will take them out again."""
         fault = self._open.get((key, vpc_status.SUBNETS))
         return fault.extra if fault is not None else frozenset()
 
@@ -395,15 +395,16 @@ class LostUpdate(Rule):
             f"Its writer had read revision {fault.read_revision}."
             if fault.read_revision is not None
             else (
-                f"It was computed from what revisions {revisions[0]} to {revisions[1]} said (inferred)."
+                f"Its writer had read what revisions {revisions[0]} to {revisions[1]} said (inferred)."
                 if revisions
                 else "What it had read, the log does not show."
             )
         )
-        why = self._why(conclusion, fault)
+        why = self._why(conclusion, fault, until)
+        who = "the same user" if over.actor == lost.actor else short(over.actor)
         explanation = (
-            f"{short(lost.actor)} wrote {fault.field} at {clock(lost.time)} (revision {lost.revision}), and "
-            f"{short(over.actor)} overwrote that at {clock(over.time)} (revision {over.revision}): {what}. {read} {why}"
+            f"{short(lost.actor)} wrote {fault.field} at {clock(lost.time)} (revision {lost.revision}), and {who} "
+            f"overwrote that at {clock(over.time)} (revision {over.revision}): {what}. {read} {why}"
         ).strip()
         if until is not None:
             heal = conclusion.event(until)
@@ -434,18 +435,26 @@ class LostUpdate(Rule):
             return ip_usage.standing(world, resource).lawful[fault.field]
         return ",".join(eip_readiness.rules_on(world, resource))
 
-    def _why(self, conclusion: Conclusion, fault: _Fault) -> str:
+    def _why(self, conclusion: Conclusion, fault: _Fault, until: int | None) -> str:
         told = []
         for member in sorted(fault.extra):
             places = fault.causes.get(member) or []
             if places and fault.key.kind == "vpc":
+                went = conclusion.event(places[0]).happened in ("SubnetDeletionRequested", "SubnetRemoved")
                 told.append(
                     f"Subnet {member} was deleted by {conclusion.said(places[0])}, before the write that was lost."
+                    if went
+                    else f"Subnet {member} belongs to another VPC."
                 )
         for member in sorted(fault.missing):
             places = fault.causes.get(member) or []
             if places:
-                told.append(f"Subnet {member} was made by {conclusion.said(places[0])} and is there.")
+                made = conclusion.event(places[0]).happened == "SubnetCreated"
+                told.append(
+                    f"Subnet {member} was made by {conclusion.said(places[0])}{' and is there' if until is None else ''}."
+                    if made
+                    else f"Subnet {member} names this VPC."
+                )
         return " ".join(told)
 
     def _consequence(self, fault: _Fault) -> str:
@@ -456,7 +465,7 @@ class LostUpdate(Rule):
             )
         if fault.field == vpc_status.SUBNETS:
             return (
-                "To the controller the missing subnet is no part of the Vpc: no routes, no NAT for it (kube-ovn#5162)."
+                "To the controller the missing subnet is no part of the VPC: no routes, no NAT for it (kube-ovn#5162)."
             )
         if fault.field in COUNTS:
             return (

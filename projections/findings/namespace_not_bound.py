@@ -181,11 +181,12 @@ class NamespaceNotBound(Rule):
                 f"at {clock(event.time)}.{usual}"
             )
         if waiting.failures:
-            explanation += f" The controller's own request on it was refused at {clock(conclusion.event(waiting.failures[-1]).time)}."
+            refused = conclusion.event(waiting.failures[-1])
+            explanation += f" The controller's own request on it was refused at {clock(refused.time)}."
         if waiting.orphans:
             names = ", ".join(key.name for key in waiting.orphans[:3])
             explanation += (
-                f" Subnet {names}, whose Vpc is gone, was there: the handler stumbles over it (kube-ovn#5028)."
+                f" Subnet {names}, whose VPC is gone, was there: the handler stumbles over it (kube-ovn#5028)."
             )
         else:
             explanation += (
@@ -206,14 +207,14 @@ class NamespaceNotBound(Rule):
                 ("healing", [until] if until else []),
             ),
             explanation=explanation,
-            consequence="Pods in it get no address: getPodDefaultSubnet fails with `namespace … network annotations is empty`.",
+            consequence="Pods in it get no address: `namespace … network annotations is empty`.",
             repair=[]
             if until is not None
             else [
                 Step(
                     "kubectl get subnets.kubeovn.io -o custom-columns=NAME:.metadata.name,VPC:.spec.vpc && "
                     "kubectl get vpcs.kubeovn.io",
-                    "look for a subnet whose Vpc is not in the second list, and remove or adopt it first",
+                    "look for a subnet whose VPC is not in the second list, and remove or adopt it first",
                 ),
                 Step(
                     f"kubectl annotate {kubectl(waiting.key)} netledger.io/requeue=1 --overwrite",

@@ -1,4 +1,4 @@
-"""NL104 orphaned-subnet: a subnet names a Vpc that was seen to go.
+"""NL104 orphaned-subnet: a subnet names a VPC that was seen to go.
 
 By itself it stops nothing; until kube-ovn#6836 it kept every new namespace from its network, and that is
 `namespace_not_bound`, which is next.
@@ -31,7 +31,7 @@ from projections.findings.rule import (
 
 
 class _Orphan(NamedTuple):
-    """A subnet without its Vpc: since when, and how that went."""
+    """A subnet without its VPC: since when, and how that went."""
 
     key: Key
     uid: str
@@ -48,7 +48,7 @@ class OrphanedSubnet(Rule):
     code = "NL104"
     name = "orphaned-subnet"
     severity = WARNING
-    fires = "a subnet that is not in deletion names a Vpc that does not exist: since when, and who removed the Vpc."
+    fires = "a subnet that is not in deletion names a VPC that does not exist: since when, and who removed the VPC."
     upstream = ("kube-ovn#5028", "kube-ovn#5068", "kube-ovn#4104", "kube-ovn#6836")
     watches: ClassVar = {
         "subnet": begin_and_end("subnet", "SubnetOrphaned", "SubnetAdopted"),
@@ -59,7 +59,7 @@ class OrphanedSubnet(Rule):
         self._open: dict[Key, _Orphan] = {}
         self._deletions: dict[Key, int] = {}
         self._healed: list[tuple[_Orphan, int, int]] = []
-        self._removals: dict[str, int] = {}  # Vpc: the place of the event by which it went
+        self._removals: dict[str, int] = {}  # VPC: the place of the event by which it went
 
     def apply(self, event: Event, at: int, world: World) -> None:
         if event.type == OBSERVED:
@@ -114,13 +114,11 @@ class OrphanedSubnet(Rule):
     def _tell(self, conclusion: Conclusion, orphan: _Orphan, until: int, deletion: int) -> Finding:
         if orphan.vpc_gone:
             removal = conclusion.event(orphan.vpc_gone)
-            how = (
-                f"Vpc {orphan.vpc} was removed by {short(removal.actor)} at {clock(removal.time)} ({removal.operation})"
-            )
+            how = f"that VPC was removed by {short(removal.actor)} at {clock(removal.time)} ({removal.operation})"
         else:
-            how = f"Vpc {orphan.vpc} is gone"
+            how = "that VPC is gone"
         made = " before it was made" if orphan.born else " under it"
-        explanation = f"Subnet {orphan.key.name} names Vpc {orphan.vpc} in spec.vpc; {how}{made}."
+        explanation = f"Subnet {orphan.key.name} names VPC {orphan.vpc} in spec.vpc; {how}{made}."
         if until:
             event = conclusion.event(until)
             explanation += f" It was put right by {short(event.actor)} at {clock(event.time)} ({event.happened})."
@@ -148,7 +146,7 @@ class OrphanedSubnet(Rule):
             else [
                 Step(
                     f"kubectl get ips.kubeovn.io -l ovn.kubernetes.io/subnet={name.name}",
-                    "if addresses are still in use in it, create the Vpc again instead: "
+                    "see whether addresses are still in use in it; if so, create the VPC again and stop here: "
                     f"kubectl create -f - with kind Vpc, name {orphan.vpc}",
                 ),
                 Step(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
-from domain.kinds import VOCABULARY
+from domain.kinds import HOLDERS, VOCABULARY
 from domain.resources import FINALIZER, Key
 from domain.world import Resource, World
 from projections import vpc_status
@@ -34,16 +34,6 @@ from projections.findings.rule import (
     seconds,
     witnesses,
 )
-
-HOLDERS = {
-    "vpc": ("subnet",),
-    "subnet": ("ip", "eip"),
-    "ip": (),
-    "eip": ("fip",),
-    "fip": (),
-    "nat-gateway": ("eip",),
-}
-"""What the guard on a kind's removal counts."""
 
 _PREFIX = {"subnet": "Subnet", "ip": "IP", "eip": "EIP", "fip": "FIP", "nat-gateway": "NatGateway"}
 
@@ -82,7 +72,7 @@ class StuckDeletion(Rule):
         self._leaked_ip = leaked_ip
         self._reactions = reactions
         self._departures: dict[Key, list[tuple[int, int]]] = {}  # holder's target: (place, time) of those that went
-        self._ghosted: dict[Key, int] = {}  # since when a terminating Vpc waits for a ghost
+        self._ghosted: dict[Key, int] = {}  # since when a terminating VPC waits for a ghost
         self._unghosted: list[tuple[Key, str, int, int, int, frozenset[str]]] = []
         self._ghosts: dict[Key, frozenset[str]] = {}
         self._waits: list[_Wait] = []
@@ -136,7 +126,7 @@ class StuckDeletion(Rule):
             self._waits.append(_Wait(event.key, uid, deletion, last_at, places, at, span))
 
     def _watch_ghosts(self, key: Key, at: int, world: World) -> None:
-        """Since when, and until when, a terminating Vpc lists a subnet that a lost update put back."""
+        """Since when, and until when, a terminating VPC lists a subnet that a lost update put back."""
         vpc = world.get(key)
         ghosts = (
             self._lost_update.ghosts(key) if vpc is not None and vpc.terminating and vpc.finalizers else frozenset()
@@ -196,7 +186,7 @@ class StuckDeletion(Rule):
                 resource,
                 since=self._ghosted[key],
                 status=OPEN,
-                why=f"its guard counts status.subnets, which lists {', '.join(ghosts)}: gone, and put back by a lost update",
+                why=f"its guard counts status.subnets, which lists {', '.join(ghosts)}, gone, but put back by a lost update",
                 follows=key,
                 cited=[("overwriting", [self._lost_update.opened_at(key)])],
             )
@@ -268,7 +258,7 @@ class StuckDeletion(Rule):
             lawful=[],
             since=since,
             witnesses=witnesses(("cause", [resource.deletion_at]), *cited),
-            explanation=f"{called(key)} was deleted by {deletion} and is still there: {why}.",
+            explanation=f"{called(key)} was deleted by {deletion}, and is still there: {why}.",
             consequence=_CONSEQUENCES.get(key.kind, "It stays in deletion, and its name cannot be used again."),
             follows=follows,
             repair=[]
@@ -289,8 +279,8 @@ class StuckDeletion(Rule):
 
 
 _CONSEQUENCES = {
-    "vpc": "The Vpc stays in deletion, its logical router stays in OVN, and its name cannot be used again.",
-    "subnet": "The subnet stays in deletion: its range cannot be used again, and its Vpc cannot go either.",
+    "vpc": "The VPC stays in deletion, its logical router stays in OVN, and its name cannot be used again.",
+    "subnet": "The subnet stays in deletion: its range cannot be used again, and its VPC cannot go either.",
     "ip": "The IP object stays in deletion and holds its subnet.",
     "eip": "The EIP stays in deletion and keeps its external address.",
 }
