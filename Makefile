@@ -25,7 +25,7 @@ test: $(STAMP) ## set up everything and run the tests (under five minutes)
 	$(BIN)/python -m pytest
 
 search: $(STAMP) ## the longer searches: more examples, more kills, every prefix
-	NETLEDGER_SEARCH=long $(BIN)/python -m pytest --hypothesis-profile=long
+	NETLEDGER_SEARCH=long $(BIN)/python -m pytest
 
 check: $(STAMP) ## lint and type-check
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ under no condition: it changes nothing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder
@@ -62,7 +63,7 @@ class Authority:
                 return before
             events = decide_command(self.reading.world, command)
             refused = events[0].type == REFUSED
-            condition = None if refused else _boundary(events[0], self.position)
+            condition = None if refused else _boundary(events, self.position)
             try:
                 last = self._recorder.append([codec.encode(event) for event in events], condition)
             except IntegrityError:
@@ -96,7 +97,8 @@ class Authority:
         return None
 
 
-def _boundary(event: Event, after: int) -> DCBAppendCondition:
-    """Fail if anything that concerns what the event concerns came after `after`."""
-    items = [DCBQueryItem(tags=[tag]) for tag in event.tags]
+def _boundary(events: Sequence[Event], after: int) -> DCBAppendCondition:
+    """Fail if anything that concerns what the events concern came after `after`."""
+    tags = dict.fromkeys(tag for event in events for tag in event.tags)
+    items = [DCBQueryItem(tags=[tag]) for tag in tags]
     return DCBAppendCondition(fail_if_events_match=DCBQuery(items=items), after=after)

@@ -60,7 +60,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str = ""
     code: int = 0
     tags: tuple[str, ...] = ()
-    schema: int = SCHEMA_VERSION
+    schema: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)  # a factory's value is always written out
 
     @property
     def happened(self) -> str:

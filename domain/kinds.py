@@ -18,3 +18,13 @@ VOCABULARY: dict[str, Vocabulary] = {
 }
 
 LIFECYCLES: dict[str, Lifecycle] = {kind: vocabulary.lifecycle for kind, vocabulary in VOCABULARY.items()}
+
+HOLDERS: dict[str, tuple[str, ...]] = {
+    "vpc": ("subnet",),
+    "subnet": ("ip", "eip"),
+    "ip": (),
+    "nat-gateway": ("eip",),
+    "eip": ("fip",),
+    "fip": (),
+}
+"""Of each kind with a finalizer, the kinds that the guard on its removal counts."""

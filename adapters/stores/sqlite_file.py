@@ -249,6 +249,7 @@ class SQLiteFile:
         self._listeners.add(listener)
 
     def unlisten(self, listener: threading.Event) -> None:
+        """Wake `listener` no more."""
         self._listeners.discard(listener)
 
     def verify(self) -> Iterator[Problem]:

@@ -147,15 +147,7 @@ def declared() -> set[str]:
     } | {"append", "read", "subscribe", "head", "stop"}  # the recorder's, which eventsourcing declares
 
 
-def expected_to_fail(path: Path) -> object:
-    """One module still has methods that say nothing; when they do, this goes."""
-    if path.name != "sqlite_file.py":
-        return path
-    reason = "SQLiteFile.closed and SQLiteFile.unlisten have no docstring"
-    return pytest.param(path, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
-@pytest.mark.parametrize("path", [expected_to_fail(path) for path in MODULES], ids=str)
+@pytest.mark.parametrize("path", MODULES, ids=str)
 def test_every_public_function_and_class_says_what_it_does(path):
     silent = [name for name in undocumented(tree_of(path)) if name.partition(".")[2] not in declared()]
     assert silent == [], f"{path}: no docstring"

@@ -131,13 +131,6 @@ def test_skewed_clocks_leave_the_leaked_addresses_but_may_leave_it_open_whether_
     assert not [finding for finding in run.findings if finding.status == "healed"], explained(run.findings)
 
 
-ORDER_ON_TIME_ALONE = (
-    "a removal and an exec have no revision of their own: among the revisions their place rests on time alone, and with "
-    "two clocks that is the wrong place; findings rest on it all the same"
-)
-
-
-@pytest.mark.xfail(strict=True, reason=ORDER_ON_TIME_ALONE)
 @pytest.mark.parametrize(
     "name, skew, salt",
     [
@@ -155,7 +148,6 @@ def test_skewed_clocks_make_no_finding_in_a_clean_recording(name, skew, salt):
     assert not found, explained(found)
 
 
-@pytest.mark.xfail(strict=True, reason=ORDER_ON_TIME_ALONE)
 @pytest.mark.parametrize("skew", [*SKEWS, (0.0, 0.1)], ids=str)
 def test_skewed_clocks_make_no_lost_update_in_a_busy_cluster(skew):
     run = replay_lines(skewed(lines_of("mixed-small"), skew, "x"))

@@ -3,8 +3,7 @@
 `truth` reads the truth files; where the recordings come from is in `data/README.md`.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,16 +30,9 @@ CLEAN = (
 KNOWN = [(name, fault) for name in FAULTY for fault in faults(truth_of(name))]
 
 
-def every(
-    wanted: Callable[[Fault], bool] = lambda fault: True, *, known_gaps: Mapping[str, str] = MappingProxyType({})
-) -> pytest.MarkDecorator:
-    """Runs a test on each known fault that is `wanted`; `known_gaps` says for a fault's label why it fails today."""
-    cases = []
-    for name, fault in KNOWN:
-        if wanted(fault):
-            gap = known_gaps.get(fault.label)
-            marks = [pytest.mark.xfail(reason=gap, strict=True)] if gap else []
-            cases.append(pytest.param(name, fault, id=f"{name}-{fault.label}", marks=marks))
+def every(wanted: Callable[[Fault], bool] = lambda fault: True) -> pytest.MarkDecorator:
+    """Runs a test on each known fault that is `wanted`."""
+    cases = [pytest.param(name, fault, id=f"{name}-{fault.label}") for name, fault in KNOWN if wanted(fault)]
     return pytest.mark.parametrize("name, fault", cases)
 
 
@@ -65,12 +57,7 @@ def test_a_known_fault_is_found_on_its_resource_and_field_with_its_status(name, 
         assert finding.uid == fault.entry["uid"]
 
 
-@every(
-    known_gaps={
-        "ready-without-configuration-eip-3-1": "what happened between the write and its healing is not among the "
-        "witnesses of a healed finding: here the FIP that was made again"
-    }
-)
+@every()
 def test_every_request_that_the_truth_names_is_a_witness(name, fault):
     run = replayed(name)
     together = of_one_cause(run, finding_of(run, fault))
@@ -115,12 +102,7 @@ def test_what_a_healed_finding_had_reported_is_the_wrong_value(name, fault):
     assert same(finding.reported, reported), told([finding])
 
 
-@every(
-    lambda fault: values(fault) is not None and fault.status == HEALED and fault.name == "lost-update",
-    known_gaps=dict.fromkeys(
-        ("lost-update-vpc-16", "lost-update-vpc-19"), "a healed finding does not say what would have been lawful"
-    ),
-)
+@every(lambda fault: values(fault) is not None and fault.status == HEALED and fault.name == "lost-update")
 def test_a_healed_lost_update_says_what_would_have_been_lawful(name, fault):
     finding = finding_of(replayed(name), fault)
     _, lawful = values(fault) or (None, None)
