@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import gc
 import json
+import os
 import signal
 import sys
 import traceback
@@ -200,8 +201,6 @@ def _complete_finding(context: click.Context, parameter: click.Parameter, typed:
 
 
 def _views_for_completion(context: click.Context) -> Views:
-    import os
-
     from adapters.views import Views
 
     return Views(context.params.get("ledger_path") or os.environ["NETLEDGER_LEDGER"])
@@ -262,6 +261,9 @@ def _without_ledger(files: list[str], asked: Sequence[str], ledger_path: str | N
     """The files to read: of a folder that the ledger itself lies in, all but the ledger and what lies beside it."""
     from pathlib import Path
 
+    for file in files:
+        if file.encode(errors="replace") != os.fsencode(file):
+            fail(f"{file!r}: this file's name is not UTF-8; rename it, or give its content as standard input: -")
     if ledger_path is None:
         return files
     ledger = Path(ledger_path).resolve()

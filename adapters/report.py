@@ -217,7 +217,7 @@ def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
     yield from paper.row(
         "records",
         f"{counts['records']:,}: {counts['recognised']:,} on network resources, {counts['ignored']:,} on others, "
-        f"{counts['unrecognised']:,} not understood, {counted(counts['duplicates'], 'duplicate')}",
+        f"{counts['unrecognised']:,} unreadable, {counted(counts['duplicates'], 'duplicate')}",
     )
     yield from paper.row("time", _stretch(coverage["from"], coverage["to"]))
     if coverage["revisions"]:
