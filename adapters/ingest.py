@@ -23,8 +23,8 @@ from adapters.sources import audit_log
 LINE_BYTES = 32 << 20
 """The longest line that is looked at, in bytes. An API server's largest object is about 1.5 MiB, a list some MiB."""
 
-BATCH_RECORDS = 4_000
-BATCH_BYTES = 8 << 20
+BATCH_RECORDS = 2_000
+BATCH_BYTES = 4 << 20
 HEAD_LINES = 10_000
 """How many of the bad lines before a file's first audit event are kept aside; more are only counted."""
 UNKNOWN_FORMAT = "unknown"

@@ -23,13 +23,13 @@ from domain.decide import COMMAND
 from domain.operations import Operation, OrderKey
 from domain.order import Head, Sequencer
 
-RUN_BYTES = 16 << 20
+RUN_BYTES = 4 << 20
 """How much is sorted in memory before it goes to disk as one run."""
 
-WAITING_BYTES = 32 << 20
+WAITING_BYTES = 8 << 20
 """How many bytes of records wait in memory for their turn before they wait on disk."""
 
-CHUNK_BYTES = 64 << 10
+CHUNK_BYTES = 32 << 10
 """How much of a run is read back at a time: there may be a few hundred runs."""
 
 

@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from domain.operations import MADE, UNCHANGED, OrderKey
+from domain.operations import MADE, REMOVED, UNCHANGED, OrderKey
 from domain.resources import Key
 
 HOLD = 2_000_000
@@ -31,6 +31,11 @@ REVISIONS_KEPT = 8
 """How many revisions of one object are remembered: writes of one object come out of order by a few."""
 
 OBJECTS_KEPT = 200_000
+"""Of how many live objects the revisions are remembered; one that went is forgotten."""
+
+CREATES_KEPT = 10_000
+"""Of how many names the last create is remembered, for a removal that is answered after it."""
+
 
 Carried = TypeVar("Carried")
 
@@ -104,7 +109,7 @@ class Sequencer(Generic[Carried]):
         """What waits for that name was about the one before: it stays below."""
         self._created[head.key] = (head.revision, head.uid)
         self._created.move_to_end(head.key)
-        if len(self._created) > OBJECTS_KEPT:
+        if len(self._created) > CREATES_KEPT:
             self._created.popitem(last=False)
         for number in self._waiting_by_key.get(head.key, ()):
             waiting, anchor, carried = self._waiting[number]
@@ -118,6 +123,8 @@ class Sequencer(Generic[Carried]):
         created, uid = self._created.get(head.key, (0, ""))
         if head.uid and uid and uid != head.uid and own < created:
             anchor = min(anchor, created - 1)  # it is about the one before, though it was answered later
+        if head.outcome == REMOVED:
+            self._made.pop(head.uid, None)
         self._number += 1
         self._waiting[self._number] = (head, anchor, carried)
         self._waiting_by_key.setdefault(head.key, []).append(self._number)

@@ -40,7 +40,7 @@ from adapters.ports import (
 APPLICATION_ID: Final = 0x6E6C6467  # "nldg", in the file's header
 SCHEMA_VERSION: Final = 1
 BUSY_TIMEOUT_SECONDS: Final = 5.0
-WRITER_CACHE_KIB: Final = 32 * 1024
+WRITER_CACHE_KIB: Final = 4 * 1024
 READER_CACHE_KIB: Final = 4 * 1024
 IDLE_READERS: Final = 4
 # A checkpoint writes every changed page of the indexes once: rarer ones write the same page less often.

@@ -34,7 +34,7 @@ from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
 PAGE_EVENTS: Final = 1000
 # Bound by the number of parameters of one statement, which is 999 in older builds of SQLite.
 SEARCH_PAGE_EVENTS: Final = 500
-CACHED_NAMES: Final = 100_000
+CACHED_NAMES: Final = 8_000
 POLL_SECONDS: Final = 0.02
 CHAIN_BYTES: Final = 32
 LINK_BYTES: Final = 8
