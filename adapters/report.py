@@ -192,7 +192,7 @@ def text(report: dict[str, Any], paper: Paper) -> Iterator[str]:
         yield from finding_text(finding, paper, findings)
     if not findings:
         yield ""
-        yield paper.styled("Nothing is wrong that this log can show.", "green")
+        yield paper.styled(_clean(report["coverage"]), "green")
 
 
 def together(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -216,7 +216,7 @@ def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
     yield f"Replayed {paper.styled(files, 'bold')}"
     yield from paper.row(
         "records",
-        f"{counts['records']:,}: {counts['recognised']:,} on network resources, {counts['ignored']:,} on others, "
+        f"{counts['records']:,}: {counts['recognised']:,} on networks, {counts['ignored']:,} on others, "
         f"{counts['unrecognised']:,} unreadable, {counted(counts['duplicates'], 'duplicate')}",
     )
     yield from paper.row("time", _stretch(coverage["from"], coverage["to"]))
@@ -246,6 +246,12 @@ def missing(coverage: dict[str, Any]) -> str:
         (len(coverage["gaps"]), "change whose own record is missing", "changes whose own records are missing"),
     ]
     return "; ".join(counted(count, one, more) for count, one, more in told if count) or "nothing that can be noticed"
+
+
+def _clean(coverage: dict[str, Any]) -> str:
+    if coverage["below_request_response"] or coverage["truncated"] or coverage["gaps"]:
+        return "Nothing is wrong that this log can show; what is missing in it may hide something."
+    return "Nothing is wrong that this log can show."
 
 
 def as_of(coverage: dict[str, Any]) -> str:
@@ -321,7 +327,9 @@ def finding_text(finding: dict[str, Any], paper: Paper, others: Sequence[dict[st
         yield from paper.paragraph(f"and {counted(left, 'more event')} (-o json names them all)", 6, "dim")
     if finding["repair"]:
         yield ""
-        yield paper.styled("  Repair, in this order:", "bold")
+        yield paper.styled(
+            "  If it stays so, in this order:" if status == PENDING else "  Repair, in this order:", "bold"
+        )
         for number, step in enumerate(finding["repair"], 1):
             yield from paper.paragraph(f"{number}. {step['why']}:", 5, first=2)
             yield paper.styled(f"     {step['run']}", "cyan")

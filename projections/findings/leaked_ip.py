@@ -25,6 +25,7 @@ from projections.findings.rule import (
     Rule,
     Step,
     begin_and_end,
+    called,
     clock,
     guarded_patch,
     kubectl,
@@ -268,7 +269,9 @@ class LeakedIP(Rule):
     def _story(self, conclusion: Conclusion, born: int, left: _Left) -> str:
         event = conclusion.event(born)
         made = (
-            f"It was made by {conclusion.said(born)}" if event.happened == "IPAllocated" else "It is older than the log"
+            f"{called(event.key)} was made by {conclusion.said(born)}"
+            if event.happened == "IPAllocated"
+            else f"{called(event.key)} is older than the log"
         )
         subnet = (
             f"Subnet {left.subnet_name} went at {clock(conclusion.event(left.subnet_gone).time)}"

@@ -187,6 +187,8 @@ class NamespaceNotBound(Rule):
             names = ", ".join(key.name for key in waiting.orphans[:3])
             explanation += (
                 f" Subnet {names}, whose VPC is gone, was there: the handler stumbles over it (kube-ovn#5028)."
+                if len(waiting.orphans) == 1
+                else f" Subnets {names} were there, orphans that the handler stumbles over (kube-ovn#5028)."
             )
         else:
             explanation += (
@@ -207,7 +209,7 @@ class NamespaceNotBound(Rule):
                 ("healing", [until] if until else []),
             ),
             explanation=explanation,
-            consequence="Pods in it get no address: `namespace … network annotations is empty`.",
+            consequence="Pods in it get no address: the controller's log says `namespace … network annotations is empty`.",
             repair=[]
             if until is not None
             else [

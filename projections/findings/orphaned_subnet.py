@@ -146,8 +146,8 @@ class OrphanedSubnet(Rule):
             else [
                 Step(
                     f"kubectl get ips.kubeovn.io -l ovn.kubernetes.io/subnet={name.name}",
-                    "see whether addresses are still in use in it; if so, create the VPC again and stop here: "
-                    f"kubectl create -f - with kind Vpc, name {orphan.vpc}",
+                    "see whether addresses are in use in it; if so, do not delete it: create "
+                    f"VPC {orphan.vpc} again instead",
                 ),
                 Step(
                     f"kubectl delete {kubectl(name)}",
