@@ -460,6 +460,30 @@ def test_bars_on_a_terminal_are_gone_when_the_work_is_done():
     assert b"reading" in told and b"\x1b" not in out
 
 
+# ---- reference
+
+
+def test_explain_says_when_a_rule_fires_and_how_to_check_it_by_eye():
+    for word in ("NL101", "nl101", "lost-update"):
+        told = run("explain", word).stdout
+        assert told.startswith("NL101 lost-update (error)\n") and "To check by eye:" in told and "kube-ovn#5220" in told
+    listed = run("explain", columns=80).stdout.splitlines()
+    assert listed[0].split() == ["CODE", "SEVERITY", "NAME"] and len(listed) == 8
+
+
+def test_every_lifecycle_fits_80_columns_and_breaks_no_word():
+    from domain.kinds import LIFECYCLES
+
+    for kind, table in LIFECYCLES.items():
+        lines = run("lifecycle", kind).stdout.splitlines()
+        first_words = {line.split()[0] for line in lines[1:] if not line.startswith(" ")}
+        assert first_words == set(table.events)
+        longest = max(map(len, table.events)) + max(len(row.target) for row in table.rows)
+        assert all(len(line) <= max(80, longest + 46) for line in lines)
+        assert "stateDiagram-v2" in run("lifecycle", kind, "-o", "mermaid").stdout
+        assert len(json.loads(run("lifecycle", kind, "-o", "json").stdout)) == len(table.rows)
+
+
 # ---- help, completion, version
 
 

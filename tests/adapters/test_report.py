@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import subprocess
+import sys
+import zipfile
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -189,6 +192,17 @@ def test_a_clean_log_is_said_to_be_clean():
     assert lines("s1-control-clean")[-1] == "Nothing is wrong that this log can show."
 
 
+def test_a_clean_answer_says_when_missing_evidence_may_hide_something():
+    text = report.text(answer(DATA / "public" / "audit-metadata-level.txt"), Paper())
+    assert list(text)[-1] == "Nothing is wrong that this log can show; what is missing in it may hide something."
+
+
+def test_what_may_yet_turn_out_right_is_not_to_be_repaired_at_once():
+    finding = next(finding for finding in of("s1-buggy")["findings"] if finding["rule"] == "NL105")
+    for status, said in (("pending", "  If it stays so, in this order:"), ("open", "  Repair, in this order:")):
+        assert said in list(report.finding_text({**finding, "status": status}, Paper()))
+
+
 def test_what_the_log_cannot_speak_for_is_said():
     coverage = {"unknown_beginnings": 1, "truncated": 2, "below_request_response": 0, "gaps": []}
     assert report.missing(coverage) == "1 resource first heard of in mid-life; 2 records cut short by the API server"
@@ -244,3 +258,16 @@ def test_the_last_column_is_cut_on_a_terminal_only():
     on_terminal = list(Paper(40, terminal=True).columns(["K", "WHAT"], rows, cut=True))
     assert len(on_terminal[1]) == 40 and on_terminal[1].endswith("…")
     assert len(list(Paper(40).columns(["K", "WHAT"], rows, cut=True))[1]) > 90
+
+
+# ---- what ships
+
+
+def test_the_wheel_ships_the_schema(tmp_path: Path):
+    root = Path(__file__).parent.parent.parent
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as shipped:
+        assert json.loads(shipped.read("adapters/schemas/replay-v1.json")) == SCHEMA
+        assert not [name for name in shipped.namelist() if name.startswith(("tests/", "benchmarks/"))]
