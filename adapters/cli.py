@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -66,9 +66,15 @@ def tell(message: str) -> None:
 
 
 def show(lines: Iterable[str]) -> None:
-    """Data goes to stdout."""
-    for line in lines:
-        sys.stdout.write(f"{line}\n")
+    """Data goes to stdout, all of it, or it is said that it could not."""
+    try:
+        for line in lines:
+            sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError, ValueError):  # else Python would try to write the rest once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fail(f"standard output cannot be written: {error.strerror}; what was printed so far is not the whole answer")
 
 
 def explained(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -835,4 +841,4 @@ def _print_data(value: Any, output: str) -> None:
         return
     import yaml
 
-    sys.stdout.write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    show(yaml.safe_dump(value, sort_keys=False, allow_unicode=True).splitlines())

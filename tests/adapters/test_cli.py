@@ -215,6 +215,17 @@ def test_a_full_disk_ends_in_a_sentence_and_the_same_command_finishes_later(tmp_
     )
 
 
+def test_an_answer_that_cannot_be_written_whole_is_a_failure():
+    with Path("/dev/full").open("wb") as full:
+        process = start("replay", SHOP, "-o", "json", stdout=full)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert told == (
+        b"netledger: standard output cannot be written: No space left on device; what was printed so far is not the "
+        b"whole answer\n"
+    )
+
+
 # ---- interrupted
 
 
