@@ -633,6 +633,11 @@ def _make_views(views: Views, store: app.Store, path: str) -> None:
     if outcome is None:
         # Nothing is overdue for lack of what is not judged yet: the answer ends where judging has come to.
         outcome = app.conclude(store, Judged(), [], at=app.Moment(None, sys.maxsize))
+        if not outcome.judged.reading.at:
+            fail(
+                f"{path} holds records, and nothing of them is judged yet: a replay into it is running, or was "
+                "interrupted; wait for it, or replay the same log into it again"
+            )
         tell(
             f"{path} holds records that are not judged yet: a replay into it is running, or was interrupted. This answer "
             "is about what is judged so far; `netledger replay LOG --ledger` with the same log finishes it"

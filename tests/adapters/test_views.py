@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from adapters import app
+from adapters.ingest import ingest
 from adapters.ports import StoreError
 from adapters.views import Views
 from tests.adapters.test_cli import ENVIRONMENT, NETLEDGER, run
@@ -128,6 +130,18 @@ def test_a_question_beside_a_running_replay_is_answered_from_what_is_judged(tmp_
         assert writer.wait(60) == 1
     finished = run("findings", "-o", "json", "--ledger", path)
     assert "not judged yet" not in finished.stderr and json.loads(finished.stdout) != []
+
+
+def test_a_ledger_of_which_nothing_is_judged_is_not_called_clean(tmp_path: Path):
+    path = tmp_path / "interrupted.ledger"
+    with app.opened(str(path)) as store:
+        ingest(str(SHOP), store.journal)
+    result = run("findings", "--ledger", path)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "nothing of them is judged yet" in result.stderr
+    assert run("verify", "--ledger", path).exit_code == 0
+    assert run("replay", SHOP, "--ledger", path).exit_code == 1
+    assert run("findings", "--ledger", path).exit_code == 1
 
 
 def test_nothing_is_left_beside_the_ledger_but_its_own_files(tmp_path: Path):
