@@ -78,10 +78,9 @@ class Ledger:
         """Append events behind the head; durable on return. Gives their bytes. Raises `IntegrityError` on a conflict."""
         encoded = [codec.encode(event) for event in events]
         last = self.recorder.append(encoded, condition)
-        first = last - len(events) + 1
-        self._count(self.count + 1, first)
-        self.count += len(events)
-        self.head = last
+        count = self.count + len(events)
+        self._count(self.count + 1, last - len(events) + 1)
+        self.count, self.head = count, last
         return [event.data for event in encoded]
 
     def restart_after(self, placed_position: int, at: int) -> None:
