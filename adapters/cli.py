@@ -113,11 +113,13 @@ class Commands(click.Group):
     """The commands in the order in which they were written here, which is that of use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, for the help."""
         return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was typed; of one that there is not, what may have been meant."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             ctx.fail(f"there is no command {args[0]!r}{meant(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
