@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -76,6 +77,8 @@ def files_in(paths: Iterable[str]) -> list[str]:
         if path == "-":
             found[path] = None
         elif place.is_dir():
+            if not os.access(place, os.R_OK | os.X_OK):
+                raise NothingToRead(f"{path}: the folder may not be read; check its permissions")
             inside = sorted(str(file) for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
             if not inside:
                 raise NothingToRead(

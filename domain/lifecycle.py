@@ -105,7 +105,9 @@ class Lifecycle:
         # The drawing extension draws a model's machine, so it is given one that nothing else ever sees.
         picture = type("Picture", (), {})()
         self._machine(GraphMachine, model=picture, graph_engine="mermaid", title=self.kind)
-        return str(picture.get_graph().source)
+        # Its front matter holds the bare title, which is no YAML key: mermaid wants one.
+        _, _, diagram = str(picture.get_graph().source).split("---\n", 2)
+        return f"---\ntitle: {self.kind}\n---\n{diagram}"
 
     def _states(self) -> tuple[str, ...]:
         """The states in the order in which the table names them. Sources count as use, targets as definition."""
