@@ -75,8 +75,12 @@ def in_order(journal: Journal, progress: Callable[[int], None] = lambda records:
             yield Ordered(OrderKey(*key), outcome, payloads.take(carried))
 
 
+KEY_BYTES = 200
+"""What a pair and its key take beside its value, about."""
+
 _encoder = msgspec.msgpack.Encoder()
 _pack = _encoder.encode
+_inflate = zstandard.ZstdDecompressor().decompress  # one for all runs: each would hold its own window
 _unpack_head = msgspec.msgpack.Decoder(tuple[Head, int]).decode
 _unpack_placed = msgspec.msgpack.Decoder(tuple[str, int]).decode
 _unpack_chunk = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], bytes]]).decode
@@ -152,7 +156,7 @@ class _Sorter:
 
     def add(self, key: tuple[Any, ...], value: bytes) -> None:
         self._items.append((key, value))
-        self._bytes += len(value) + 200  # the pair and its key, about
+        self._bytes += len(value) + KEY_BYTES
         if self._bytes >= RUN_BYTES:
             self._spill()
 
@@ -175,7 +179,7 @@ class _Sorter:
         size = 0
         for item in self._items:
             chunk.append(item)
-            size += len(item[1])
+            size += len(item[1]) + KEY_BYTES
             if size >= CHUNK_BYTES:
                 _write(run, compressor.compress(_pack(chunk)))
                 chunk, size = [], 0
@@ -186,10 +190,9 @@ class _Sorter:
         self._items, self._bytes = [], 0
 
     def _read(self, run: IO[bytes]) -> Iterator[tuple[tuple[Any, ...], bytes]]:
-        decompressor = zstandard.ZstdDecompressor()
         with run:
             while length := run.read(4):
-                yield from _unpack_chunk(decompressor.decompress(run.read(struct.unpack("<I", length)[0])))
+                yield from _unpack_chunk(_inflate(run.read(struct.unpack("<I", length)[0])))
 
 
 def _write(run: IO[bytes], chunk: bytes) -> None:

@@ -84,6 +84,8 @@ class Sequencer(Generic[Carried]):
                 if head.creates:
                     self._create(head)
                 self.completed = max(self.completed, head.revision)
+                if head.outcome == REMOVED:
+                    self._made.pop(head.uid, None)
                 yield OrderKey(head.revision, 0, head.time, head.identity, head.part), head.outcome, carried
                 return
             head = msgspec.structs.replace(head, outcome=UNCHANGED)
