@@ -186,7 +186,7 @@ class LeakedIP(Rule):
         found = set()
         for key in self._pods:
             candidate = self._candidate(conclusion.world, key)
-            if candidate is not None and conclusion.overdue.since(TRIGGER, candidate[1].since_time):
+            if candidate is not None and _is_overdue(conclusion, candidate[1]):
                 found.add(key)
         return found
 
@@ -204,7 +204,7 @@ class LeakedIP(Rule):
                 yield self._tell(conclusion, *candidate)
 
     def _tell(self, conclusion: Conclusion, ip: Resource, left: _Left) -> Finding:
-        overdue = conclusion.overdue.since(TRIGGER, left.since_time)
+        overdue = _is_overdue(conclusion, left)
         explanation = self._story(conclusion, ip.born_at, left)
         if ip.deletion_at:
             explanation += f" A delete by {conclusion.said(ip.deletion_at)} only marked it: the finalizer stays on."
@@ -288,3 +288,8 @@ class LeakedIP(Rule):
             ("cause", [left.subnet_deletion, left.subnet_gone, left.pod.deletion_at, left.pod.at]),
             ("consequence", [deletion]),
         )
+
+
+def _is_overdue(conclusion: Conclusion, left: _Left) -> bool:
+    """Whether the release is overdue; that the subnet is gone already is what stops a controller (kube-ovn#4898)."""
+    return conclusion.overdue.since(TRIGGER, left.since_time, cause_seen=bool(left.subnet_gone))

@@ -150,7 +150,7 @@ class NamespaceNotBound(Rule):
     def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
         seen: dict[Key, int] = {}
         for waiting, until, span in self._late:
-            if conclusion.overdue.took(TRIGGER, span):
+            if conclusion.overdue.took(TRIGGER, span, cause_seen=bool(waiting.orphans)):
                 finding = self._tell(conclusion, waiting, HEALED, until)
                 finding.occurrence = seen[waiting.key] = seen.get(waiting.key, -1) + 1
                 yield finding
@@ -159,7 +159,7 @@ class NamespaceNotBound(Rule):
         for waiting in self._waiting.values():
             late = conclusion.overdue.end - waiting.time
             failing = bool(waiting.failures) and late > FLOOR
-            overdue = failing or conclusion.overdue.since(TRIGGER, waiting.time)
+            overdue = failing or conclusion.overdue.since(TRIGGER, waiting.time, cause_seen=bool(waiting.orphans))
             yield self._tell(conclusion, waiting, OPEN if overdue else PENDING, None)
 
     def _tell(self, conclusion: Conclusion, waiting: _Waiting, status: str, until: int | None) -> Finding:

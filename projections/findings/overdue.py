@@ -5,6 +5,9 @@ added: 2 s; ten times what the controller usually takes for such a trigger in th
 were quicker); and the slowest reaction that came by itself. Where none was ever seen it is 30 s. Before that it is
 pending. docs/why/overdue.md says why it is not ten times the slowest.
 
+Where the log shows what stops the controller (an orphan that its handler stumbles over, a holder that was released by
+hand, a subnet that is gone already), ten times the usual or twice the slowest is enough, whichever is less.
+
 Only reactions of the controller itself are a measure: a hand repair is none, nor is one whose cause of delay was seen.
 """
 
@@ -80,20 +83,21 @@ class Overdue:
         self.patience = patience
         self.uncertainty = uncertainty
 
-    def limit(self, trigger: str) -> int:
-        """After how many microseconds a reaction to `trigger` is overdue."""
+    def limit(self, trigger: str, *, cause_seen: bool = False) -> int:
+        """After how many microseconds a reaction to `trigger` is overdue; `cause_seen` if the log shows what stops it."""
         if self.patience is not None:
             return self.patience
         measure = self.reactions.measure(trigger)
         if measure is None:
             return UNSEEN + DELAYS.get(trigger, 0)
         usual, slowest = measure
-        return max(FLOOR, FACTOR * usual, slowest) + DELAYS.get(trigger, 0)
+        long = min(FACTOR * usual, 2 * slowest) if cause_seen else max(FACTOR * usual, slowest)
+        return max(FLOOR, long) + DELAYS.get(trigger, 0)
 
-    def since(self, trigger: str, time: int) -> bool:
+    def since(self, trigger: str, time: int, *, cause_seen: bool = False) -> bool:
         """Whether a reaction to what happened at `time`, and has not come, is overdue."""
-        return self.end - time > self.limit(trigger)
+        return self.end - time > self.limit(trigger, cause_seen=cause_seen)
 
-    def took(self, trigger: str, span: int) -> bool:
+    def took(self, trigger: str, span: int, *, cause_seen: bool = False) -> bool:
         """Whether a reaction that came after `span` came late enough to have been overdue."""
-        return span > self.limit(trigger)
+        return span > self.limit(trigger, cause_seen=cause_seen)

@@ -72,6 +72,7 @@ class StuckDeletion(Rule):
         self._leaked_ip = leaked_ip
         self._reactions = reactions
         self._departures: dict[Key, list[tuple[int, int]]] = {}  # holder's target: (place, time) of those that went
+        self._by_hand: dict[Key, bool] = {}  # holder's target: whether the last that went was released by hand
         self._ghosted: dict[Key, int] = {}  # since when a terminating VPC waits for a ghost
         self._unghosted: list[tuple[Key, str, int, int, int, frozenset[str]]] = []
         self._ghosts: dict[Key, frozenset[str]] = {}
@@ -105,9 +106,12 @@ class StuckDeletion(Rule):
                 departures = self._departures.setdefault(target, [])
                 departures.append((at, event.time))
                 del departures[:-DEPARTURES_KEPT]
+                departed = world.gone(event.key)
+                self._by_hand[target] = departed is not None and departed.by_hand
 
     def _removed(self, event: Event, at: int, world: World) -> None:
         departures = self._departures.pop(event.key, [])
+        self._by_hand.pop(event.key, None)
         wait = self._terminating.pop(event.key, None)
         departed = world.gone(event.key)
         if wait is None or departed is None or not departed.seen or not wait[3]:
@@ -209,7 +213,7 @@ class StuckDeletion(Rule):
             return
         departures = self._departures.get(key, [])
         last = max([(resource.deletion_at, resource.deletion_time), *departures], key=lambda pair: pair[1])
-        overdue = conclusion.overdue.since(release_of(key.kind), last[1])
+        overdue = conclusion.overdue.since(release_of(key.kind), last[1], cause_seen=self._by_hand.get(key, False))
         late = seconds(conclusion.overdue.end - last[1])
         yield self._stuck(
             conclusion,

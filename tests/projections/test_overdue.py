@@ -36,6 +36,19 @@ def test_a_disturbed_quarter_does_not_move_what_is_usual():
     assert limit(PLAIN, *[SECOND] * 3, 4 * SECOND) == pytest.approx(FACTOR * SECOND, rel=0.06)
 
 
+def test_where_the_cause_is_seen_less_is_enough_but_never_less_than_two_seconds():
+    reactions = Reactions()
+    for span in (SECOND, SECOND, SECOND, 3 * SECOND):
+        reactions.seen(PLAIN, span)
+    overdue = Overdue(reactions, 0)
+    assert overdue.limit(PLAIN) == pytest.approx(FACTOR * SECOND, rel=0.06)
+    assert overdue.limit(PLAIN, cause_seen=True) == 6 * SECOND
+    quick = Reactions()
+    quick.seen(PLAIN, 1_000)
+    assert Overdue(quick, 0).limit(PLAIN, cause_seen=True) == FLOOR
+    assert Overdue(Reactions(), 0).limit(PLAIN, cause_seen=True) == UNSEEN
+
+
 def test_a_reaction_in_no_time_is_a_reaction():
     assert limit(PLAIN, 0) == FLOOR
     assert limit(PLAIN, -5) == FLOOR
