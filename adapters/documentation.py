@@ -23,8 +23,8 @@ from projections.findings.rule import Rule
 OVERDUE = (
     "Overdue: more than 2 s, more than ten times what the controller usually takes for such a trigger in this log (three "
     "in four of its reactions were quicker), and more than the slowest reaction that came by itself, all before the log's "
-    "own end; upstream's own delays are added (EIP reset 3 s, VPC recheck 5 s). Where the log shows what stops the controller, "
-    "ten times the usual or twice the slowest is enough. Where no reaction was ever seen it is 30 s. "
+    "own end; upstream's own delays are added (EIP reset 3 s, VPC recheck 5 s). Where the log shows what stops the "
+    "controller, ten times the usual or twice the slowest is enough. Where no reaction was ever seen it is 30 s. "
     "--patience overrides it. Before that a finding is pending."
 )
 
