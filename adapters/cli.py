@@ -722,7 +722,8 @@ def verify(ledger_path: str | None, aside: bool) -> None:
                 for kept in store.journal.kept_aside()
             )
             return
-        problems = [*store.file.verify(), *store.recorder.verify(), *store.journal.verify()]
+        whole = (store.file, store.recorder, store.ledger, store.journal)
+        problems = [problem for part in whole for problem in part.verify()]
         show(paper.styled(str(problem)) for problem in problems)
         if problems:
             fail(

@@ -13,8 +13,10 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import msgpack  # type: ignore[import-untyped]  # it ships no types
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder
 
+from adapters.ports import Problem
 from adapters.stores import codec
 from domain.events import GENERATION, Event
 from domain.resources import Key
@@ -108,6 +110,21 @@ class Ledger:
         position = self.position_of(at)
         found = next(iter(self.recorder.read(after=position - 1, limit=1)))
         return Placed(at, found.position, codec.decode(found.event.data), found.event.data)
+
+    def verify(self) -> Iterator[Problem]:
+        """Read every event of the log, superseded ones too, with the format's own reader, and name what does not fit.
+
+        The recorder knows whether its bytes are those that were written; this knows whether they are events.
+        """
+        for found in self.recorder.read():
+            try:
+                fields = msgpack.unpackb(found.event.data, strict_map_key=False)
+                said = (fields["type"], list(fields.get("tags", ())))
+            except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+                yield Problem("ledger", found.position, f"it is no event: {error or type(error).__name__}")
+                continue
+            if said != (found.event.type, list(found.event.tags)):
+                yield Problem("ledger", found.position, f"it says {said[0]}, and is filed as {found.event.type}")
 
     def _start(self, position: int, marker: Event) -> None:
         after = marker.changed["after"][1]

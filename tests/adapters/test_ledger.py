@@ -1,0 +1,49 @@
+"""The ledger: places and positions, generations, and what `verify` sees."""
+
+from __future__ import annotations
+
+from eventsourcing.dcb.api import DCBEvent
+from eventsourcing.dcb.popo import InMemoryDCBRecorder
+
+from adapters.ledger import Ledger
+from adapters.stores import codec
+from domain.events import Event
+from domain.resources import Key
+
+
+def event(number: int) -> Event:
+    return Event(type="VPCCreated", key=Key("vpc", "", f"v{number}"), record=f"r{number}", time=number)
+
+
+def test_every_place_finds_its_own_event_over_many_appends_and_a_new_generation():
+    ledger = Ledger(InMemoryDCBRecorder())
+    for batch in ([1], [2, 3, 4], [5, 6], [7]):
+        ledger.append([event(number) for number in batch])
+    assert [ledger.event_at(at).event.time for at in range(1, 8)] == [1, 2, 3, 4, 5, 6, 7]
+    ledger.restart_after(3, 3)
+    ledger.append([event(40), event(50)])
+    assert [ledger.event_at(at).event.time for at in range(1, 6)] == [1, 2, 3, 40, 50]
+    assert [placed.event.time for placed in ledger.events()] == [1, 2, 3, 40, 50]
+
+
+def test_a_ledger_opened_anew_reads_the_same_generation():
+    recorder = InMemoryDCBRecorder()
+    ledger = Ledger(recorder)
+    ledger.append([event(number) for number in range(1, 6)])
+    ledger.restart_after(2, 2)
+    ledger.append([event(30)])
+    again = Ledger(recorder)
+    assert again.generation == 2
+    assert [placed.event.time for placed in again.events()] == [1, 2, 30]
+    assert [again.event_at(at).event.time for at in (1, 2, 3)] == [1, 2, 30]
+
+
+def test_verify_names_what_is_no_event_and_what_is_filed_under_another_type():
+    recorder = InMemoryDCBRecorder()
+    ledger = Ledger(recorder)
+    ledger.append([event(1)])
+    assert list(ledger.verify()) == []
+    recorder.append([DCBEvent(type="VPCCreated", data=b"\xc1 not MessagePack", tags=[])])
+    recorder.append([DCBEvent(type="VPCRemoved", data=codec.encode(event(2)).data, tags=[])])
+    assert [(problem.number, problem.part) for problem in ledger.verify()] == [(2, "ledger"), (3, "ledger")]
+    assert "it says VPCCreated, and is filed as VPCRemoved" in str(list(ledger.verify())[1])
