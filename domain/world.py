@@ -17,7 +17,7 @@ from domain.kinds import VOCABULARY
 from domain.operations import DELETION, FINALIZERS, UNKNOWN, Fields, request_of
 from domain.resources import FINALIZER, KINDS, Key
 
-DEPARTED_KEPT = 10_000
+DEPARTED_KEPT = 4_000
 """How many names of gone resources of each kind are remembered: enough for what comes just after a removal."""
 
 
