@@ -18,6 +18,7 @@ import msgspec
 from adapters.ingest import Progress, Span, Tally, files_in, ingest
 from adapters.judging import Judged, fold, judge
 from adapters.ledger import Ledger, Placed
+from adapters.ordering import Heads
 from adapters.ports import Journal
 from adapters.sources.audit_log import NotAnAuditEvent, moment
 from adapters.stores.sqlite_file import Mode, SQLiteFile
@@ -102,8 +103,10 @@ def replay(
 
     `patience` is in microseconds; `at` asks for the state and the findings at a point of the log.
     """
-    tallies = [ingest(path, store.journal, reading(path)) for path in files_in(paths)]
-    judged = judge(store.journal, store.ledger, judging)
+    heads = Heads()
+    heads.read(store.journal, lambda count: judging("order", count))
+    tallies = [ingest(path, store.journal, reading(path), heads.add) for path in files_in(paths)]
+    judged = judge(store.journal, store.ledger, judging, heads)
     return conclude(store, judged, tallies, at=at, patience=patience)
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from adapters.ports import Aside, Journal, Record
 from adapters.sources import audit_log
+from domain.order import Head
 
 LINE_BYTES = 32 << 20
 """The longest line that is looked at, in bytes. An API server's largest object is about 1.5 MiB, a list some MiB."""
@@ -97,19 +98,35 @@ def size_of(paths: Iterable[str]) -> int:
     return sum(Path(path).stat().st_size for path in paths if path != "-" and Path(path).is_file())
 
 
-def ingest(path: str, journal: Journal, progress: Progress = lambda bytes_read: None) -> Tally:
+def ingest(
+    path: str,
+    journal: Journal,
+    progress: Progress = lambda bytes_read: None,
+    accepted: Callable[[int, list[Head]], None] = lambda number, heads: None,
+) -> Tally:
     """Read one file into the journal. Everything counted as recognised is on disk when this returns.
+
+    `accepted` is told the number and the heads of every record that is new to the journal.
 
     Raises `NothingToRead` where the file cannot be opened, and the journal's `StoreError`.
     """
     with _opened(path) as (raw, lines):
-        return _Reading(path, journal, raw, progress).read(lines)
+        return _Reading(path, journal, raw, progress, accepted).read(lines)
 
 
 class _Reading:
     """One pass through one file."""
 
-    def __init__(self, path: str, journal: Journal, raw: _Counted, progress: Progress) -> None:
+    def __init__(
+        self,
+        path: str,
+        journal: Journal,
+        raw: _Counted,
+        progress: Progress,
+        accepted: Callable[[int, list[Head]], None],
+    ) -> None:
+        self.accepted = accepted
+        self.heads: list[list[Head]] = []
         self.journal = journal
         self.raw = raw
         self.progress = progress
@@ -160,6 +177,7 @@ class _Reading:
             if isinstance(found, audit_log.Ignored):
                 tally.ignored += 1
             else:
+                self.heads.append(found.heads)
                 self.records.append(Record(found.identity, found.fingerprint, number, line))
                 self.held += len(line)
         if self.held >= BATCH_BYTES or len(self.records) >= BATCH_RECORDS or len(self.aside) >= BATCH_RECORDS:
@@ -168,11 +186,16 @@ class _Reading:
             self.progress(self.raw.taken())
 
     def _commit(self) -> None:
+        number = self.journal.head()
         receipt = self.journal.commit(self.source, self.records, self.aside, msgspec.msgpack.encode(self.span))
         self.tally.recognised += sum(receipt.accepted)
         self.tally.duplicates += receipt.duplicates
         self.tally.unrecognised += receipt.collisions
-        self.records, self.aside, self.held = [], [], 0
+        for heads, is_new in zip(self.heads, receipt.accepted, strict=True):
+            if is_new:
+                number += 1
+                self.accepted(number, heads)
+        self.records, self.heads, self.aside, self.held = [], [], [], 0
         self.progress(self.raw.taken())
 
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from adapters.ledger import Ledger, Placed
-from adapters.ordering import in_order
+from adapters.ordering import Heads, in_order
 from adapters.ports import Journal
 from domain.decide import decide
 from domain.events import Event
@@ -46,12 +46,20 @@ class Judged:
         return self._digest.hexdigest()
 
 
-def judge(journal: Journal, ledger: Ledger, progress: Callable[[str, int], None] = lambda stage, count: None) -> Judged:
-    """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors."""
+def judge(
+    journal: Journal,
+    ledger: Ledger,
+    progress: Callable[[str, int], None] = lambda stage, count: None,
+    heads: Heads | None = None,
+) -> Judged:
+    """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors.
+
+    `heads` are those of the records that were just ingested, so that they need not be read again.
+    """
     judged = Judged()
     known = _Known(ledger)
     batch: list[Event] = []
-    for ordered in in_order(journal, lambda count: progress("order", count)):
+    for ordered in in_order(journal, lambda count: progress("order", count), heads):
         progress("decide", 1)
         for placed in known.commands():
             judged.fold(placed.event, placed.data)

@@ -45,31 +45,54 @@ class Ordered(NamedTuple):
         return audit_log.operation(self.payload, self.order.part, self.order, self.outcome)
 
 
-def in_order(journal: Journal, progress: Callable[[int], None] = lambda records: None) -> Iterator[Ordered]:
-    """All records of the journal in the true order. `progress` is told of each block of records it has looked at."""
-    by_time = _Sorter()
-    parts: dict[int, int] = {}  # of the few records that are about several objects: how many
-    number = 0
-    for entry in journal.read():
-        number = entry.number
-        if entry.identity.startswith(f"{COMMAND}:"):
-            continue  # a command is decided where it is given: it was not observed
-        heads = audit_log.heads(entry.identity, entry.payload)
+class Heads:
+    """The heads of the journal's records, by stage time: read from it, or added as records are ingested."""
+
+    def __init__(self) -> None:
+        self.by_time = _Sorter()
+        self.parts: dict[int, int] = {}  # of the few records that are about several objects: how many
+        self.upto = 0
+
+    def add(self, number: int, heads: list[Head]) -> None:
+        """Take the heads of the record with that number in; numbers rise."""
+        self.upto = number
         if len(heads) != 1:
-            parts[entry.number] = len(heads)
+            self.parts[number] = len(heads)
         for head in heads:
-            by_time.add((head.time, head.identity, head.part), _pack((head, entry.number)))
-        if not number % 1_000:
-            progress(1_000)
-    progress(number % 1_000)
+            self.by_time.add((head.time, head.identity, head.part), _pack((head, number)))
+
+    def read(self, journal: Journal, progress: Callable[[int], None] = lambda records: None) -> None:
+        """Take in what the journal holds and is not taken in yet."""
+        count = 0
+        for entry in journal.read(self.upto):
+            if entry.identity.startswith(f"{COMMAND}:"):
+                self.upto = entry.number  # a command is decided where it is given: it was not observed
+            else:
+                self.add(entry.number, audit_log.heads(entry.identity, entry.payload))
+            count += 1
+            if not count % 1_000:
+                progress(1_000)
+        progress(count % 1_000)
+
+
+def in_order(
+    journal: Journal, progress: Callable[[int], None] = lambda records: None, heads: Heads | None = None
+) -> Iterator[Ordered]:
+    """All records of the journal in the true order, each handed out once.
+
+    `heads` are those that were added while the records were ingested; the rest is read from the journal. `progress` is
+    told of each block of records that is.
+    """
+    heads = heads if heads is not None else Heads()
+    heads.read(journal, progress)
     by_key = _Sorter()
     sequencer: Sequencer[int] = Sequencer()
-    for _, packed in by_time:
+    for _, packed in heads.by_time:
         for order, outcome, carried in sequencer.feed(*_unpack_head(packed)):
             by_key.add(msgspec.structs.astuple(order), _pack((outcome, carried)))
     for order, outcome, carried in sequencer.flush():
         by_key.add(msgspec.structs.astuple(order), _pack((outcome, carried)))
-    with _Payloads(journal, number, parts) as payloads:
+    with _Payloads(journal, heads.upto, heads.parts) as payloads:
         for key, packed in by_key:
             outcome, carried = _unpack_placed(packed)
             yield Ordered(OrderKey(*key), outcome, payloads.take(carried))

@@ -186,11 +186,12 @@ _asked = msgspec.json.Decoder(_Asked)
 
 
 class Recognised(NamedTuple):
-    """A record about one of our kinds. `time` is its stage time as the log writes it."""
+    """A record about one of our kinds. `time` is its stage time as the log writes it; `heads` are as `heads` gives."""
 
     identity: str
     fingerprint: bytes
     time: str
+    heads: list[Head]
 
 
 class Ignored(NamedTuple):
@@ -215,12 +216,13 @@ def classify(line: bytes) -> Recognised | Ignored:
         )
     if _kind_of(event) is None:
         return Ignored(event.stageTimestamp)
-    moment(event.stageTimestamp, "stageTimestamp")
+    identity = f"audit:{event.auditID}@{_received(event)}/{event.stage}"
     said = f"{event.verb} {event.requestURI} {event.user.username} {event.stageTimestamp} {_code(event)}"
     return Recognised(
-        identity=f"audit:{event.auditID}@{_received(event)}/{event.stage}",
+        identity=identity,
         fingerprint=hashlib.blake2b(said.encode(), digest_size=8).digest(),
         time=event.stageTimestamp,
+        heads=_heads(event, identity),
     )
 
 
@@ -258,7 +260,10 @@ def moment(text: str, name: str) -> int:
 
 def heads(identity: str, payload: bytes) -> list[Head]:
     """What the order needs of a recognised record: one head, or one for each object of a deletecollection."""
-    event = _head_line.decode(payload)
+    return _heads(_head_line.decode(payload), identity)
+
+
+def _heads(event: _HeadLine, identity: str) -> list[Head]:
     kind = _kind_of(event)
     assert kind is not None, "only recognised records come here"
     reference = event.objectRef or _Reference()
@@ -338,7 +343,6 @@ def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Op
     uid = metadata.uid or reference.uid
     if not uid and shown is not None and shown.details is not None:
         uid = shown.details.uid
-    time = moment(event.stageTimestamp, "stageTimestamp")
     return Operation(
         order=order,
         key=_key(kind, reference, metadata),
@@ -349,8 +353,8 @@ def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Op
         reason=_reason(event, shown, outcome),
         actor=_actor(event),
         agent=event.userAgent.split(" ", 1)[0],
-        time=time,
-        received=_received_at(event, time),
+        time=order.time,
+        received=_received_at(event, order.time),
         uid=uid,
         revision=_number(metadata.resourceVersion) if outcome == MADE and order.own == 0 else None,
         read_revision=_read_revision(event),
