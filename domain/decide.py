@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from domain import eip, fip, ip, nat_gateway, pod, subnet
+from domain import eip, ip, nat_gateway, nat_rule, pod, subnet
 from domain.events import OBSERVED, REFUSED, Changes, Event, Vocabulary, differences
 from domain.kinds import VOCABULARY
 from domain.lifecycle import GONE, SAME
@@ -130,7 +130,7 @@ def _boundary(world: World, vocabulary: Vocabulary, key: Key, *fields: Fields) -
     """The tags of a command: what it names, and for a rule the gateway on whose pod its readiness is decided."""
     tags = tags_of(vocabulary, key, *fields)
     resource = world.get(key)
-    if key.kind == "fip" and resource is not None and (gateway := nat_gateway.gateway_of(world, resource)):
+    if key.kind in nat_rule.RULES and resource is not None and (gateway := nat_gateway.gateway_of(world, resource)):
         tags = (*tags, Key("nat-gateway", "", gateway).tag)
     return tags
 
@@ -315,7 +315,7 @@ _FOLLOWED = frozenset(
     {REFUSED, "SubnetSpecChanged", "GatewayCommandStarted"}
     | {event for kind in ("vpc", "subnet", "pod") for event in VOCABULARY[kind].beginnings}
     | {VOCABULARY[kind].ended for kind in ("vpc", "subnet", "pod")}
-    | {event for kind in ("eip", "fip") for event in VOCABULARY[kind].lifecycle.events}
+    | {event for kind in ("eip", *nat_rule.RULES) for event in VOCABULARY[kind].lifecycle.events}
 )
 """The types that may have consequences: of all others none is looked for."""
 
@@ -351,7 +351,7 @@ def consequences(world: World, events: Iterable[Event]) -> list[Event]:
                 found += _redo(world, event)
             case "pod" if happened == "GatewayCommandStarted":
                 found += _configured(world, event)
-            case "eip" | "fip" if event.changed and not ended:
+            case "eip" | "fip" | "snat" | "dnat" if event.changed and not ended:
                 found += _configured_before(world, event)
     return found
 
@@ -446,11 +446,12 @@ def _redo(world: World, event: Event) -> Iterator[Event]:
         return
     for address in list(world.naming(Key("nat-gateway", "", gateway), "eip")):
         yield from _follow(event, "EIPGatewayPodReplaced", [address])
-        yield from _follow(event, "FIPGatewayPodReplaced", world.naming(address.key, "fip"))
+        for kind in nat_rule.RULES:
+            yield from _follow(event, f"{kind.upper()}GatewayPodReplaced", world.naming(address.key, kind))
 
 
 def _configured(world: World, event: Event) -> Iterator[Event]:
-    """A command in the gateway's pod of today makes EIPs and FIPs ready, or takes them off."""
+    """A command in the gateway's pod of today makes EIPs and their rules ready, or takes them off."""
     gateway = _gateway_named_by(world, event)
     today = nat_gateway.pod_of_today(world, gateway) if gateway else None
     if today is None or today.key != event.key:
@@ -462,7 +463,7 @@ def _configured(world: World, event: Event) -> Iterator[Event]:
             continue
         kind, verb, rule = meaning
         happened = f"{kind.upper()}{'Configured' if verb == nat_gateway.ADDED else 'Deconfigured'}"
-        candidates = eips if kind == "eip" else [f for e in eips for f in world.naming(e.key, "fip")]
+        candidates = eips if kind == "eip" else [r for e in eips for r in world.naming(e.key, kind)]
         matching = [c for c in candidates if nat_gateway.rule_of(world, c) == rule]
         yield from _follow(event, happened, matching, cause=f"GatewayCommandStarted {event.key.tag}")
 
@@ -476,7 +477,7 @@ def _configured_before(world: World, event: Event) -> Iterator[Event]:
     for path, (_, value) in event.changed.items():
         after.fields[path] = value
     after.state = VOCABULARY[event.key.kind].lifecycle.leads_to(world.state(event.key), event.happened)
-    configured = eip.READY if event.key.kind == "eip" else fip.READY
+    configured = eip.READY if event.key.kind == "eip" else nat_rule.READY
     if after.state == configured or after.terminating:
         return
     rule = nat_gateway.rule_of(world, after)

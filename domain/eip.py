@@ -1,7 +1,7 @@
 """The life of an IptablesEIP (kube-ovn: pkg/controller/vpc_nat_gw_eip.go; dossier 3.6, #5114, #4924, #1847).
 
 It is ready when `eip-add` ran for its address in the gateway's pod of today, and for no other reason: `status.ready` is
-a claim. `fip` is next: a rule that hangs on it.
+a claim. `nat_rule` is next: what hangs on it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from domain.events import Vocabulary, Write, starts
 from domain.guarded import guarded_writes
 from domain.lifecycle import ABSENT, GONE, SAME, SIGHTED, TERMINATING, Guard, Lifecycle, Row
+from domain.nat_rule import RULES
 from domain.resources import Key
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ def address_of(fields: Mapping[str, Any]) -> str:
 
 
 def _rule_names_it(world: World, change: Change) -> str | None:
-    names = sorted(fip.key.name for fip in world.naming(change.key, "fip") if not fip.blurred)
-    return f"FIP {', '.join(names[:3])} still hang{'s' if len(names) == 1 else ''} on it" if names else None
+    rules = {kind: sorted(r.key.name for r in world.naming(change.key, kind) if not r.blurred) for kind in RULES}
+    named = [f"{kind.upper()} {', '.join(names[:3])}" for kind, names in rules.items() if names]
+    alone = sum(map(len, rules.values())) == 1
+    return f"{' and '.join(named)} still hang{'s' if alone else ''} on it" if named else None
 
 
 rule_names_it = Guard("rule_names_it", "a rule still names it", _rule_names_it)

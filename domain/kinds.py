@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from domain import eip, fip, ip, namespace, nat_gateway, pod, subnet, vpc
+from domain import dnat, eip, fip, ip, namespace, nat_gateway, pod, snat, subnet, vpc
 from domain.events import Vocabulary
 from domain.lifecycle import Lifecycle
+from domain.nat_rule import RULES
 
 VOCABULARY: dict[str, Vocabulary] = {
     "vpc": vpc.VOCABULARY,
@@ -13,6 +14,8 @@ VOCABULARY: dict[str, Vocabulary] = {
     "ip": ip.VOCABULARY,
     "eip": eip.VOCABULARY,
     "fip": fip.VOCABULARY,
+    "snat": snat.VOCABULARY,
+    "dnat": dnat.VOCABULARY,
     "nat-gateway": nat_gateway.VOCABULARY,
     "namespace": namespace.VOCABULARY,
 }
@@ -24,7 +27,7 @@ HOLDERS: dict[str, tuple[str, ...]] = {
     "subnet": ("ip", "eip"),
     "ip": (),
     "nat-gateway": ("eip",),
-    "eip": ("fip",),
-    "fip": (),
+    "eip": RULES,
+    **dict.fromkeys(RULES, ()),
 }
 """Of each kind with a finalizer, the kinds that the guard on its removal counts."""

@@ -116,19 +116,19 @@ VOCABULARY = Vocabulary(
 # ---- what runs in a gateway's pod
 
 ADDED, DELETED = "add", "del"
-_VERBS = {
-    "eip-add": ("eip", ADDED),
-    "eip-del": ("eip", DELETED),
-    "floating-ip-add": ("fip", ADDED),
-    "floating-ip-del": ("fip", DELETED),
-}
+_WORDS = {"eip": "eip", "fip": "floating-ip", "snat": "snat", "dnat": "dnat"}
+_VERBS = {f"{word}-{what}": (kind, what) for kind, word in _WORDS.items() for what in (ADDED, DELETED)}
+
+
+def verb_of(kind: str, what: str = ADDED) -> str:
+    """What nat-gateway.sh is asked in order to configure an EIP or a rule of `kind`: `eip-add`, `floating-ip-add`."""
+    return f"{_WORDS[kind]}-{what}"
 
 
 def commands_of(words: Iterable[str]) -> list[str]:
     """What an exec asks `nat-gateway.sh` to do, one canonical text for each rule: `eip-add 192.168.100.11`.
 
-    `words` are the exec's command words; `bash -c` may hold the whole line in one of them. A prefix length is left
-    out, because kube-ovn adds an address with it and asks for it without (dossier 3.5, #4718).
+    `words` are the exec's command words; `bash -c` may hold the whole line in one of them.
     """
     line = " ".join(words).split()
     script = next((place for place, word in enumerate(line) if word.endswith("nat-gateway.sh")), None)
@@ -137,7 +137,20 @@ def commands_of(words: Iterable[str]) -> list[str]:
     verb, rules = line[script + 1], line[script + 2 :]
     if not rules:
         return [verb]
-    return [f"{verb} {','.join(part.split('/')[0] for part in rule.split(','))}" for rule in rules]
+    return [f"{verb} {_canonical(verb, rule)}" for rule in rules]
+
+
+def _canonical(verb: str, rule: str) -> str:
+    """One text for one rule, however it was asked for.
+
+    An address's prefix length is left out, because kube-ovn adds an address with it and asks for it without (dossier
+    3.5, #4718). What a SNAT lets out is a range, and keeps it; how ports are chosen (`--random-fully`) is said only when
+    it is added.
+    """
+    parts = rule.split(",")
+    if verb not in (verb_of("snat"), verb_of("snat", DELETED)):
+        return ",".join(part.split("/")[0] for part in parts)
+    return ",".join(part.removesuffix("/32") for part in parts if not part.startswith("--"))
 
 
 def meaning_of(command: str) -> tuple[str, str, str] | None:
@@ -151,15 +164,14 @@ def meaning_of(command: str) -> tuple[str, str, str] | None:
 def configured_in(pod: Resource, kind: str, rule: str) -> int:
     """When `rule` was last started in `pod`, as a place in the order; 0 if never, or if it was taken off since."""
     programmed = pod.programmed or {}
-    verb = "eip" if kind == "eip" else "floating-ip"
-    added, _ = programmed.get(f"{verb}-{ADDED} {rule}", (0, ""))
-    deleted, _ = programmed.get(f"{verb}-{DELETED} {rule}", (0, ""))
+    added, _ = programmed.get(f"{verb_of(kind)} {rule}", (0, ""))
+    deleted, _ = programmed.get(f"{verb_of(kind, DELETED)} {rule}", (0, ""))
     return added if added > deleted else 0
 
 
 def rule_of(world: World, resource: Resource) -> str:
-    """What has to be configured for an EIP or a FIP: `192.168.100.11`, or `192.168.100.11,10.40.0.11`; empty if unknown."""
-    from domain import eip, fip
+    """What has to be configured: of an EIP `192.168.100.11`, of a FIP `192.168.100.11,10.40.0.11`; empty if unknown."""
+    from domain import dnat, eip, fip, snat
 
     if resource.key.kind == "eip":
         return eip.address_of(resource.fields)
@@ -167,12 +179,12 @@ def rule_of(world: World, resource: Resource) -> str:
     outside = str(resource.get("status.v4ip") or resource.get(eip.ADDRESS_LABEL) or "")
     if carrier is not None:
         outside = eip.address_of(carrier.fields) or outside
-    inside = fip.inside_address_of(resource.fields)
+    inside = {"fip": fip, "snat": snat, "dnat": dnat}[resource.key.kind].inside_of(resource.fields)
     return f"{outside},{inside}" if outside and inside else ""
 
 
 def gateway_of(world: World, resource: Resource) -> str:
-    """The gateway that an EIP or a FIP is configured on; empty if unknown."""
+    """The gateway that an EIP, or a rule on one, is configured on; empty if unknown."""
     if resource.key.kind == "eip":
         return str(resource.get("spec.natGwDp") or "")
     carrier = world.get(Key("eip", "", str(resource.get("spec.eip") or "")))

@@ -56,6 +56,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("ip", "ips", "kubeovn.io", "IP", False),
     Kind("eip", "iptables-eips", "kubeovn.io", "IptablesEIP", False, ("eips", "iptables-eip")),
     Kind("fip", "iptables-fip-rules", "kubeovn.io", "IptablesFIPRule", False, ("fips", "iptables-fip-rule")),
+    Kind("snat", "iptables-snat-rules", "kubeovn.io", "IptablesSnatRule", False, ("snats", "iptables-snat-rule")),
+    Kind("dnat", "iptables-dnat-rules", "kubeovn.io", "IptablesDnatRule", False, ("dnats", "iptables-dnat-rule")),
     Kind(
         "nat-gateway",
         "vpc-nat-gateways",

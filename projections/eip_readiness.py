@@ -1,4 +1,4 @@
-"""EIP and FIP readiness: configured in the gateway's pod of today, or not, and why (#5114).
+"""Readiness of EIPs and of the rules on them: configured in the gateway's pod of today, or not, and why (#5114).
 
 `status.ready` is never asked: only what was started in the pod counts, and that it is this pod. Exec answers 101, which
 means started, not succeeded. `namespace_binding` is next.
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from domain import nat_gateway
+from domain import dnat, nat_gateway
+from domain.nat_rule import RULES
 from domain.world import Resource, World
 from projections.standing import Standing
 
-KINDS = ("eip", "fip")
+KINDS = ("eip", *RULES)
 READY = "status.ready"
 NAT = "status.nat"
 
 
 def readiness(world: World, resource: Resource) -> tuple[bool | None, str]:
-    """Whether an EIP or a FIP is configured in the pod of today, and the sentence that says why. `None` is unknown."""
+    """Whether an EIP or a rule is configured in the pod of today, and the sentence that says why. `None` is unknown."""
     gateway = nat_gateway.gateway_of(world, resource)
     rule = nat_gateway.rule_of(world, resource)
     if not gateway:
@@ -26,9 +27,11 @@ def readiness(world: World, resource: Resource) -> tuple[bool | None, str]:
     pod = nat_gateway.pod_of_today(world, gateway)
     if pod is None:
         return None, f"no pod of gateway {gateway} is known"
+    if resource.get("spec.type") == dnat.SHARE:
+        return None, "it is programmed together with those that share its port, not by dnat-add"
     if not rule:
         return (False if resource.seen_from_birth else None), "it has no address yet"
-    verb = "eip-add" if resource.key.kind == "eip" else "floating-ip-add"
+    verb = nat_gateway.verb_of(resource.key.kind)
     if nat_gateway.configured_in(pod, resource.key.kind, rule):
         return True, f"{verb} {rule} was started in {pod.key.path}, the gateway's pod of today"
     if not pod.seen_from_birth:
@@ -42,8 +45,23 @@ def readiness(world: World, resource: Resource) -> tuple[bool | None, str]:
 
 
 def rules_on(world: World, eip: Resource) -> list[str]:
-    """The kinds of rule that hang on an EIP, as `status.nat` lists them. SNAT and DNAT are not read yet."""
-    return ["fip"] if any(not fip.terminating for fip in world.naming(eip.key, "fip")) else []
+    """The kinds of rule that hang on an EIP, as `status.nat` lists them: those in deletion do not count."""
+    return [kind for kind in RULES if any(not rule.terminating for rule in world.naming(eip.key, kind))]
+
+
+def _nat(world: World, eip: Resource) -> str | None:
+    """What `status.nat` should be; `None` if it lists a kind of rule that is not there and of which nothing was heard."""
+    there = rules_on(world, eip)
+    absent = [kind for kind in str(eip.get(NAT) or "").split(",") if kind and kind not in there]
+    return ",".join(there) if all(_went(world, eip, kind) for kind in absent) else None
+
+
+def _went(world: World, eip: Resource, kind: str) -> bool:
+    """Whether the log can tell that no rule of `kind` is on an EIP: it saw one go, and is as old as the EIP."""
+    if kind not in RULES:
+        return False
+    going = any(rule.terminating for rule in world.naming(eip.key, kind))
+    return going or (eip.seen_from_birth and bool(world.departed[kind]))
 
 
 def standing(world: World, resource: Resource) -> Standing:
@@ -52,9 +70,7 @@ def standing(world: World, resource: Resource) -> Standing:
     lawful: dict[str, Any] = {READY: ready}
     reported = {READY: resource.get(READY)} if READY in resource.fields else {}
     if resource.key.kind == "eip":
-        known = {"", "fip"}
-        if str(resource.get(NAT) or "") in known:
-            lawful[NAT] = ",".join(rules_on(world, resource))
+        lawful[NAT] = _nat(world, resource)
         if NAT in resource.fields:
             reported[NAT] = resource.get(NAT)
     pod = nat_gateway.pod_of_today(world, nat_gateway.gateway_of(world, resource))

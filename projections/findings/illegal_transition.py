@@ -27,6 +27,8 @@ from projections.findings.rule import (
 
 REFUSALS_KEPT = 10_000
 
+_HOLDING = frozenset(holder for holders in HOLDERS.values() for holder in holders)
+
 
 class _Refusal(NamedTuple):
     """One refused fact."""
@@ -50,8 +52,7 @@ class IllegalTransition(Rule):
     fires = "a transition that the lifecycle's table does not allow was observed, and no other finding tells of it."
     upstream = ("kube-ovn#5068", "kube-ovn#3469", "kube-ovn#5115")
     watches: ClassVar = {
-        kind: frozenset({REFUSED}) | (begin_and_end(kind) if kind in ("subnet", "ip", "eip") else frozenset())
-        for kind in VOCABULARY
+        kind: frozenset({REFUSED}) | (begin_and_end(kind) if kind in _HOLDING else frozenset()) for kind in VOCABULARY
     }
 
     def __init__(self) -> None:

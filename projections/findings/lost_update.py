@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
 from domain.kinds import VOCABULARY
+from domain.nat_rule import RULES
 from domain.resources import Key
 from domain.subnet import serves_its_vpc
 from domain.world import Resource, World
@@ -113,7 +114,7 @@ class LostUpdate(Rule):
         "subnet": ALL,
         "eip": ALL,
         "ip": begin_and_end("ip"),
-        "fip": begin_and_end("fip", "FIPRetargeted"),
+        **{kind: begin_and_end(kind, f"{kind.upper()}Retargeted") for kind in RULES},
     }
 
     def __init__(self) -> None:
@@ -121,7 +122,7 @@ class LostUpdate(Rule):
         self._open: dict[tuple[Key, str], _Fault] = {}
         self._healed: list[tuple[_Fault, int]] = []
         self._usage = ip_usage.Usage()
-        self._rule_gone: dict[Key, int] = {}  # EIP: when its last rule went
+        self._rules_gone: dict[Key, dict[str, int]] = {}  # EIP: of each kind of rule, when its last went
         self._moved: dict[Key, int] = {}  # subnet: when it came to name another VPC
 
     # ---- folding
@@ -258,13 +259,16 @@ class LostUpdate(Rule):
                 if subnet is not None:
                     for field in COUNTS:
                         self._heal_if_lawful(world, world.get(subnet), field, at)
-            case "fip":
+            case kind if kind in RULES:
                 for name in (tag.removeprefix("eip:") for tag in event.tags if tag.startswith("eip:")):
                     eip = world.get(Key("eip", "", name))
-                    if eip is None or eip_readiness.rules_on(world, eip):
-                        self._rule_gone.pop(Key("eip", "", name), None)
+                    if eip is None:
+                        continue
+                    gone = self._rules_gone.setdefault(eip.key, {})
+                    if kind in eip_readiness.rules_on(world, eip):
+                        gone.pop(kind, None)
                     else:
-                        self._rule_gone.setdefault(eip.key, at)
+                        gone.setdefault(kind, at)
 
     def _right(self, world: World, resource: Resource, field: str, member: str) -> _Right:
         """Whether a member belongs in a claim now, and since when; `None` where the log cannot tell."""
@@ -283,11 +287,10 @@ class LostUpdate(Rule):
                 return _Right(True)
             place, time = self._usage.last_was(resource.key, version, _whole(member))
             return _Right(False, place, time)
-        if member != "fip":
-            return _Right(None)
-        if eip_readiness.rules_on(world, resource):
-            return _Right(True, min(f.born_at for f in world.naming(resource.key, "fip") if not f.terminating))
-        return _Right(False, self._rule_gone.get(resource.key, resource.born_at))
+        if member in eip_readiness.rules_on(world, resource):
+            return _Right(True, min(r.born_at for r in world.naming(resource.key, member) if not r.terminating))
+        gone = self._rules_gone.get(resource.key, {}).get(member)
+        return _Right(None) if gone is None else _Right(False, gone)
 
     def _subnet_belongs(self, world: World, vpc: Resource, field: str, name: str) -> _Right:
         key = Key("subnet", "", name)
@@ -337,7 +340,7 @@ class LostUpdate(Rule):
     def _end(self, key: Key, at: int) -> None:
         """An object is gone: what was wrong with it is over."""
         self._claims.pop(key, None)
-        self._rule_gone.pop(key, None)
+        self._rules_gone.pop(key, None)
         for slot in [slot for slot in self._open if slot[0] == key]:
             self._healed.append((self._open.pop(slot), at))
 

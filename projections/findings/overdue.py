@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from math import log
 
+from domain.nat_rule import RULES
+
 FLOOR = 2_000_000
 FACTOR = 10
 UNSEEN = 30_000_000
@@ -26,7 +28,7 @@ USUAL = 0.75
 _BUCKET = log(1.05)  # reaction times are kept in buckets 5 % wide, so that a log of any length costs the same
 
 # What kube-ovn waits by itself before it reacts (kube-ovn: resetIptablesEipQueue.AddAfter 3 s, addOrUpdateVpcQueue 5 s).
-DELAYS = {"release-vpc": 5_000_000, "release-eip": 3_000_000, "eip": 3_000_000, "fip": 3_000_000}
+DELAYS = {"release-vpc": 5_000_000, "release-eip": 3_000_000, **dict.fromkeys(("eip", *RULES), 3_000_000)}
 
 
 def release_of(kind: str) -> str:

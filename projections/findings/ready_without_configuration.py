@@ -1,4 +1,4 @@
-"""NL106 ready-without-configuration: an EIP or a FIP says ready, and nothing configured it in the gateway's pod of today.
+"""NL106 ready-without-configuration: an EIP or a rule says ready, and nothing configured it in the gateway's pod of today.
 
 A write that makes `ready` true is wrong at once; a `ready` left over from the pod before is pending, then overdue. What
 the log cannot tell (no exec recorded for that pod, or a pod older than the log) is never found. `illegal_transition`
@@ -13,9 +13,10 @@ from typing import ClassVar, NamedTuple
 from domain import nat_gateway
 from domain.events import OBSERVED, Event
 from domain.kinds import VOCABULARY
+from domain.nat_rule import RULES
 from domain.resources import Key
 from domain.world import Resource, World
-from projections.eip_readiness import READY, readiness
+from projections.eip_readiness import NAT, READY, readiness
 from projections.findings.overdue import FLOOR, Reactions
 from projections.findings.rule import (
     ALL,
@@ -71,8 +72,7 @@ class ReadyWithoutConfiguration(Rule):
     )
     upstream = ("kube-ovn#5114", "kube-ovn#5141", "kube-ovn#4684", "kube-ovn#6841")
     watches: ClassVar = {
-        "eip": ALL,
-        "fip": ALL,
+        **dict.fromkeys(("eip", *RULES), ALL),
         "pod": frozenset({"GatewayCommandStarted", VOCABULARY["pod"].ended}),
     }
 
@@ -82,7 +82,7 @@ class ReadyWithoutConfiguration(Rule):
         self._healed: list[tuple[_Fault, int, int]] = []
         self._unset: dict[Key, int] = {}  # when ready was last set to false
         self._story: dict[Key, list[int]] = {}  # EIP: what happened to it and its rules since the pod came
-        self._replaced: dict[Key, tuple[int, int]] = {}  # EIP or FIP: since when it waits to be configured again
+        self._replaced: dict[Key, tuple[int, int]] = {}  # EIP or rule: since when it waits to be configured again
         self._before: dict[Key, tuple[int, ...]] = {}  # pod name: how the one before went
         self._started: dict[tuple[Key, str, str], int] = {}  # pod's name, kind and rule: when it was started last
         self._with_exec: dict[str, None] = {}  # pods, by uid, that an exec was recorded for
@@ -128,16 +128,11 @@ class ReadyWithoutConfiguration(Rule):
 
     def _tell_story(self, event: Event, at: int, resource: Resource | None) -> None:
         """Keep what happened to an EIP and to the rules on it, for whoever asks how it came to be ready."""
-        eips = [event.key] if event.key.kind == "eip" else []
-        eips += [Key("eip", "", tag[4:]) for tag in event.tags if tag.startswith("eip:") and event.key.kind == "fip"]
-        telling = READY in event.changed or "status.nat" in event.changed or event.key.kind == "fip"
+        eips = [Key("eip", "", tag[4:]) for tag in event.tags if tag.startswith("eip:")]
         vocabulary = VOCABULARY[event.key.kind]
-        if event.key.kind == "fip" and event.happened not in (
-            vocabulary.begun,
-            vocabulary.deletion_requested,
-            vocabulary.ended,
-        ):
-            telling = READY in event.changed
+        telling = READY in event.changed or NAT in event.changed
+        if event.key.kind in RULES:
+            telling |= event.happened in (vocabulary.begun, vocabulary.deletion_requested, vocabulary.ended)
         if telling:
             for eip in eips:
                 story = self._story.setdefault(eip, [])
@@ -241,7 +236,7 @@ class ReadyWithoutConfiguration(Rule):
     def _tell(self, conclusion: Conclusion, fault: _Fault, status: str, until: int | None) -> Finding:
         world = conclusion.world
         resource = world.get(fault.key)
-        verb = "eip-add" if fault.key.kind == "eip" else "floating-ip-add"
+        verb = nat_gateway.verb_of(fault.key.kind)
         event = conclusion.event(fault.since)
         pod = conclusion.event(fault.pod_born)
         if fault.made:
@@ -281,16 +276,13 @@ class ReadyWithoutConfiguration(Rule):
             ),
             explanation=explanation,
             consequence=(
-                f"Traffic to {fault.rule.split(',')[0]} is not answered by the gateway, although {called(key)} says ready, "
-                "and the controller skips configuring it because it says so (kube-ovn#5114)."
+                f"{_unserved(key.kind, fault.rule)}, although {called(key)} says ready, and the controller "
+                "skips configuring it because it says so (kube-ovn#5114)."
             ),
             repair=[]
             if until is not None
             else [
-                Step(
-                    f"kubectl exec -n {fault.pod.namespace} {fault.pod.name} -- ip addr",
-                    f"see whether {fault.rule.split(',')[0]} is on the gateway after all",
-                ),
+                _look(fault),
                 Step(
                     guarded_patch(
                         key,
@@ -303,6 +295,22 @@ class ReadyWithoutConfiguration(Rule):
                 Step(f"kubectl get {kubectl(key)} -w", "wait until the controller sets ready again"),
             ],
         )
+
+
+def _unserved(kind: str, rule: str) -> str:
+    """What does not work without a rule."""
+    outside, _, inside = rule.partition(",")
+    if kind == "snat":
+        return f"Traffic from {inside} does not leave by {outside}"
+    return f"Traffic to {outside} is not answered by the gateway"
+
+
+def _look(fault: _Fault) -> Step:
+    """How a person sees in the pod what is configured there."""
+    run = f"kubectl exec -n {fault.pod.namespace} {fault.pod.name} --"
+    if fault.key.kind in ("snat", "dnat"):
+        return Step(f"{run} iptables-save -t nat", f"see whether {fault.rule} is on the gateway after all")
+    return Step(f"{run} ip addr", f"see whether {fault.rule.split(',')[0]} is on the gateway after all")
 
 
 def _first(kind: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import msgspec
 
 from domain.events import Event
 from domain.kinds import VOCABULARY
+from domain.nat_rule import RULES
 from domain.resources import BY_NAME, Key
 from domain.world import World
 from projections.findings.overdue import Overdue
@@ -173,10 +174,13 @@ def short(actor: str) -> str:
     return actor.removeprefix("system:serviceaccount:") or "somebody"
 
 
+_ABBREVIATIONS = frozenset({"vpc", "ip", "eip", *RULES})
+
+
 def called(key: Key) -> str:
     """A resource for people: `VPC vpc-shop`, `IP web-0.shop`, `pod shop/web-0`."""
     kind = key.kind
-    return f"{kind.upper() if kind in ('vpc', 'ip', 'eip', 'fip') else kind} {key.path}"
+    return f"{kind.upper() if kind in _ABBREVIATIONS else kind} {key.path}"
 
 
 def kubectl(key: Key) -> str:

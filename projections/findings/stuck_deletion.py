@@ -35,7 +35,15 @@ from projections.findings.rule import (
     witnesses,
 )
 
-_PREFIX = {"subnet": "Subnet", "ip": "IP", "eip": "EIP", "fip": "FIP", "nat-gateway": "NatGateway"}
+_PREFIX = {
+    "subnet": "Subnet",
+    "ip": "IP",
+    "eip": "EIP",
+    "fip": "FIP",
+    "snat": "SNAT",
+    "dnat": "DNAT",
+    "nat-gateway": "NatGateway",
+}
 
 DEPARTURES_KEPT = 16
 

@@ -4,7 +4,7 @@ import pytest
 
 from domain.decide import decide
 from domain.events import OBSERVED, REFUSED
-from domain.kinds import LIFECYCLES, VOCABULARY
+from domain.kinds import HOLDERS, LIFECYCLES, VOCABULARY
 from domain.operations import (
     DELETION,
     DRY_RUN,
@@ -20,7 +20,7 @@ from domain.operations import REFUSED as REFUSED_REQUEST
 from domain.resources import BY_NAME, FINALIZER
 from tests.domain.stories import CONTROLLER, KUBELET, Story, key_of
 
-HELD = ("vpc", "subnet", "ip", "eip", "fip", "nat-gateway")
+HELD = tuple(HOLDERS)
 """The kinds that kube-ovn puts its finalizer on."""
 ALL = tuple(LIFECYCLES)
 

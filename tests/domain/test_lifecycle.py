@@ -171,6 +171,7 @@ def test_the_states_off_the_path_are_these():
         "nat-gateway": {"GHOST"},
         "eip": {"GHOST"},
         "fip": {"CLASHING"},
+        "dnat": {"CLASHING"},
     }
 
 

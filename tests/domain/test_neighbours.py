@@ -466,6 +466,201 @@ def test_an_eip_that_goes_under_a_rule_is_a_ghost():
     assert "FIP f still hangs on it" in story.last[0].reason
 
 
+SNAT = {"spec.eip": "out", "spec.internalCIDR": "10.0.0.0/24"}
+DNAT = {
+    "spec.eip": "out",
+    "spec.externalPort": "8080",
+    "spec.protocol": "tcp",
+    "spec.internalIp": "10.0.0.9",
+    "spec.internalPort": "80",
+}
+DNAT_ADD = "dnat-add 192.168.100.11,8080,tcp,10.0.0.9,80"
+
+
+@pytest.mark.parametrize(
+    ("cidr", "asked"),
+    [
+        ("10.0.0.0/24", "192.168.100.11,10.0.0.0/24"),
+        ("10.0.0.0/24", "192.168.100.11,10.0.0.0/24,--random-fully"),
+        ("10.0.0.9", "192.168.100.11,10.0.0.9/32"),
+        ("10.0.0.9/32", "192.168.100.11,10.0.0.9"),
+        ("fd00::/64,10.0.0.0/24", "192.168.100.11,10.0.0.0/24"),
+    ],
+)
+def test_a_snat_is_ready_when_its_range_was_let_out_in_the_pod_of_today(cidr, asked):
+    story = Story()
+    gateway(story)
+    story.given.create("snat/s", {**SNAT, "spec.internalCIDR": cidr})
+    story.when.run(GATEWAY_POD, f"snat-add {asked}")
+    story.then.is_in("snat/s", "READY")
+    story.when.run(GATEWAY_POD, f"snat-del {asked.removesuffix(',--random-fully')}")
+    story.then.is_in("snat/s", "REDO")
+
+
+def test_ranges_that_begin_alike_are_different_rules():
+    story = Story()
+    gateway(story)
+    story.given.create("snat/wide", {**SNAT, "spec.internalCIDR": "10.0.0.0/16"})
+    story.given.create("snat/narrow", SNAT)
+    story.when.run(GATEWAY_POD, "snat-add 192.168.100.11,10.0.0.0/24")
+    story.then.is_in("snat/narrow", "READY")
+    story.is_in("snat/wide", "REQUESTED")
+
+
+@pytest.mark.parametrize(
+    "line", ["snat-add", "snat-add --random-fully", "snat-add ,", "dnat-add 192.168.100.11", "snat-add ,,/32"]
+)
+def test_a_command_that_names_no_rule_configures_none(line):
+    story = Story()
+    gateway(story)
+    story.given.create("snat/s", {"spec.eip": "out"})
+    story.given.create("dnat/d", {"spec.eip": "out"})
+    story.when.run(GATEWAY_POD, line)
+    story.then.recorded(f"GatewayCommandStarted {GATEWAY_POD}")
+
+
+def test_one_exec_may_configure_several_rules():
+    story = Story()
+    gateway(story)
+    story.given.create("dnat/web", DNAT)
+    story.given.create(
+        "dnat/dns", {**DNAT, "spec.externalPort": "53", "spec.protocol": "udp", "spec.internalPort": "53"}
+    )
+    story.when.run(GATEWAY_POD, f"{DNAT_ADD} 192.168.100.11,53,udp,10.0.0.9,53")
+    story.then.recorded(f"GatewayCommandStarted {GATEWAY_POD}", "DNATConfigured dnat/web", "DNATConfigured dnat/dns")
+
+
+def test_a_rule_that_is_made_after_its_command_counts_as_configured():
+    story = Story()
+    gateway(story)
+    story.given.run(GATEWAY_POD, DNAT_ADD)
+    story.when.create("dnat/d", DNAT)
+    story.then.recorded("DNATCreated dnat/d", "DNATConfigured dnat/d")
+
+
+def test_a_new_gateway_pod_needs_every_rule_again_each_by_its_own_verb():
+    story = Story()
+    gateway(story)
+    story.given.create("snat/s", SNAT)
+    story.given.create("dnat/d", DNAT)
+    story.given.run(GATEWAY_POD, "snat-add 192.168.100.11,10.0.0.0/24")
+    story.given.run(GATEWAY_POD, DNAT_ADD)
+    replace_gateway_pod(story.when)
+    story.then.recorded(
+        f"PodCreated {GATEWAY_POD}",
+        "GatewayPodStarted nat-gateway/gw",
+        "EIPGatewayPodReplaced eip/out",
+        "DNATGatewayPodReplaced dnat/d",
+        "SNATGatewayPodReplaced snat/s",
+    )
+    story.when.run(GATEWAY_POD, DNAT_ADD)
+    story.then.is_in("dnat/d", "READY")
+    story.is_in("snat/s", "REDO")
+    story.is_in("eip/out", "REDO")
+
+
+@pytest.mark.parametrize(
+    ("rule", "fields", "add", "change"),
+    [
+        ("snat/s", SNAT, "snat-add 192.168.100.11,10.0.0.0/24", {"spec.internalCIDR": "10.0.1.0/24"}),
+        *(
+            ("dnat/d", DNAT, DNAT_ADD, {f"spec.{name}": value})
+            for name, value in [
+                ("externalPort", "81"),
+                ("protocol", "udp"),
+                ("internalIp", "10.0.0.8"),
+                ("internalPort", "81"),
+            ]
+        ),
+    ],
+)
+def test_a_rule_that_maps_something_else_has_to_be_configured_again(rule, fields, add, change):
+    story = Story()
+    gateway(story)
+    story.given.create(rule, fields)
+    story.given.run(GATEWAY_POD, add)
+    story.then.is_in(rule, "READY")
+    story.when.write(rule, change, by="alice")
+    story.then.recorded(f"{rule.split('/')[0].upper()}Retargeted {rule}")
+    story.is_in(rule, "REDO")
+
+
+@pytest.mark.parametrize(
+    "second", [{}, {"spec.protocol": "TCP"}, {"spec.internalIp": "10.0.0.8"}, {"spec.type": "share"}]
+)
+def test_a_second_dnat_on_a_port_clashes_and_can_go(second):
+    story = Story()
+    story.given.create("eip/out")
+    story.given.create("dnat/first", DNAT)
+    story.when.create("dnat/second", {**DNAT, **second})
+    story.then.recorded("refused DNATCreated dnat/second")
+    story.is_in("dnat/second", "CLASHING")
+    assert "port 8080/tcp of EIP out is already used by DNAT first" in story.last[0].reason
+    story.when.delete("dnat/second")
+    story.then.is_in("dnat/second", "GONE")
+
+
+@pytest.mark.parametrize(
+    "second", [{"spec.protocol": "udp"}, {"spec.externalPort": "8081"}, {"spec.eip": "other"}, {"spec.protocol": None}]
+)
+def test_dnats_on_different_ports_live_side_by_side(second):
+    story = Story()
+    story.given.create("eip/out")
+    story.given.create("dnat/first", DNAT)
+    story.when.create("dnat/second", {**DNAT, **second})
+    story.then.recorded("DNATCreated dnat/second")
+
+
+def test_dnats_that_share_a_port_say_so_both():
+    story = Story()
+    story.given.create("dnat/first", {**DNAT, "spec.type": "share"})
+    story.when.create("dnat/second", {**DNAT, "spec.type": "share", "spec.internalIp": "10.0.0.8"})
+    story.then.recorded("DNATCreated dnat/second")
+    story.when.create("dnat/third", {**DNAT, "spec.type": "exclusive"})
+    story.then.recorded("refused DNATCreated dnat/third")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "because"),
+    [
+        ("fip/f", "dnat/d", "EIP out is already used by FIP f, which shadows it"),
+        ("dnat/d", "fip/f", "EIP out is already used by DNAT d, which the FIP would shadow"),
+    ],
+)
+def test_a_fip_and_a_dnat_on_one_eip_clash(first, second, because):
+    fields = {"fip/f": {"spec.eip": "out", "spec.internalIp": "10.0.0.9"}, "dnat/d": DNAT}
+    story = Story()
+    story.given.create(first, fields[first], held=True)
+    story.when.create(second, fields[second])
+    story.then.is_in(second, "CLASHING")
+    assert because in story.last[0].reason
+    story.when.delete(second)
+    story.when.delete(first)
+    story.when.create(second, fields[second])
+    story.then.is_in(second, "REQUESTED")
+
+
+def test_a_snat_goes_with_every_other_rule():
+    story = Story()
+    story.given.create("fip/f", {"spec.eip": "out", "spec.internalIp": "10.0.0.9"})
+    story.given.create("snat/one", SNAT)
+    story.when.create("snat/two", SNAT)
+    story.when.create("dnat/d", {**DNAT, "spec.eip": "other"})
+    story.when.create("snat/three", {**SNAT, "spec.eip": "other"})
+    assert story.refusals() == []
+
+
+def test_an_eip_that_goes_under_rules_names_them_all():
+    story = Story()
+    story.given.create("eip/out")
+    story.given.create("snat/s", SNAT)
+    for number in range(4):
+        story.given.create(f"dnat/d{number}", {**DNAT, "spec.externalPort": str(number)})
+    story.when.delete("eip/out")
+    story.then.recorded("refused EIPRemoved eip/out")
+    assert "DNAT d0, d1, d2 and SNAT s still hang on it" in story.last[0].reason
+
+
 def test_a_gateway_that_goes_under_an_eip_is_a_ghost():
     story = Story()
     gateway(story)

@@ -1,9 +1,9 @@
 """Every walk of commands, enumerated: no state that a table forbids, and a refusal that changes nothing and says why.
 
-A neighbourhood is walked to depth 5: a Vpc with a subnet; a subnet with an address and its pod; a gateway with its pod
-and an EIP; an EIP with its rule; a namespace with a subnet. Everything together is walked to depth 3. At each step
-every event type of every kind in it is tried as a command. Worlds that are equal are walked on from once: what is
-decided depends on nothing else.
+A neighbourhood is walked to depth 5, or 4: a Vpc with a subnet; a subnet with an address and its pod; a gateway with its
+pod and an EIP; an EIP with rules of one kind, and of two; a namespace with a subnet. Everything together is walked to
+depth 3. At each step every event type of every kind in it is tried as a command. Worlds that are equal are walked on from
+once: what is decided depends on nothing else.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from domain.world import World
 from tests.domain.stories import GATEWAY_LABELS, GATEWAY_POD, key_of
 
 ADDRESS = "192.168.100.11"
+PORTS: Fields = {"spec.externalPort": "8080", "spec.protocol": "tcp", "spec.internalPort": "80"}
 OBJECTS: dict[str, Fields] = {
     "vpc/shop": {},
     "subnet/a": {"spec.vpc": "shop"},
@@ -35,17 +36,26 @@ OBJECTS: dict[str, Fields] = {
     "eip/out": {"spec.natGwDp": "gw", "spec.v4ip": ADDRESS},
     "fip/f": {"spec.eip": "out", "spec.internalIp": "10.0.0.9"},
     "fip/g": {"spec.eip": "out", "spec.internalIp": "10.0.0.10"},
+    "snat/s": {"spec.eip": "out", "spec.internalCIDR": "10.0.0.0/24"},
+    "dnat/d": {"spec.eip": "out", **PORTS, "spec.internalIp": "10.0.0.9"},
+    "dnat/e": {"spec.eip": "out", **PORTS, "spec.internalIp": "10.0.0.10"},
     "namespace/shop": {},
 }
 """The small world: path to what its create would set."""
+
+SECOND = ("fip/g", "dnat/e")
+"""What is there only to be in the way of the first of its kind."""
 
 NEIGHBOURHOODS: dict[str, tuple[tuple[str, ...], int]] = {
     "vpc": (("vpc/shop", "subnet/a"), 5),
     "subnet": (("subnet/a", "ip/web.shop", "pod/shop/web"), 5),
     "gateway": (("nat-gateway/gw", GATEWAY_POD, "eip/out"), 5),
-    "rule": (("eip/out", "fip/f", "fip/g"), 5),
+    "address": (("eip/out", "fip/f", "fip/g"), 5),
+    "range": (("eip/out", "snat/s"), 5),
+    "port": (("eip/out", "dnat/d", "dnat/e"), 4),
+    "shadow": (("fip/f", "dnat/d"), 4),
     "namespace": (("namespace/shop", "subnet/a"), 5),
-    "all": (tuple(path for path in OBJECTS if path != "fip/g"), 3),
+    "all": (tuple(path for path in OBJECTS if path not in SECOND), 3),
 }
 
 WRITTEN: dict[str, Fields] = {
@@ -53,6 +63,8 @@ WRITTEN: dict[str, Fields] = {
     "NamespaceUnbound": {SWITCH: None},
     "GatewayCommandStarted": {"command[0]": f"eip-add {ADDRESS}"},
     "FIPRetargeted": {"spec.internalIp": "10.0.0.11"},
+    "SNATRetargeted": {"spec.internalCIDR": "10.0.1.0/24"},
+    "DNATRetargeted": {"spec.internalIp": "10.0.0.11"},
 }
 """What a command writes beside those of every kind; those not named here would write what moves no state."""
 
@@ -105,9 +117,9 @@ def seen_to_go(world: World, path: str) -> bool:
 
 
 def another_rule(world: World, own: Key) -> bool:
-    """Whether another living rule uses the EIP."""
+    """Whether another living FIP or DNAT uses the EIP: every DNAT of this small world has the same port."""
     return any(
-        key.kind == "fip" and key != own and resource.get("spec.eip") == "out" and not resource.terminating
+        key.kind in ("fip", "dnat") and key != own and resource.get("spec.eip") == "out" and not resource.terminating
         for key, resource in world.live.items()
     )
 
@@ -119,8 +131,9 @@ FORBIDDEN: dict[str, Callable[[World, Key], bool]] = {
     "IPAllocated": lambda world, key: seen_to_go(world, "subnet/a"),
     "IPMoved": lambda world, key: True,
     "NatGatewayRemoved": lambda world, key: named_by(world, "eip", "spec.natGwDp", "gw"),
-    "EIPRemoved": lambda world, key: named_by(world, "fip", "spec.eip", "out"),
+    "EIPRemoved": lambda world, key: any(named_by(world, rule, "spec.eip", "out") for rule in ("fip", "snat", "dnat")),
     "FIPCreated": another_rule,
+    "DNATCreated": another_rule,
 }
 """When an event is forbidden though its state allows it: the guards, said a second time and more simply."""
 
@@ -274,7 +287,7 @@ def test_an_event_that_no_table_has_is_refused_like_any_other():
 SETTLED = [
     pytest.param(path, event, id=f"{event} {path}")
     for path in OBJECTS
-    if path != "fip/g"
+    if path not in SECOND
     for event in LIFECYCLES[key_of(path).kind].next_events(
         LIFECYCLES[key_of(path).kind].leads_to(ABSENT, VOCABULARY[key_of(path).kind].begun)
     )

@@ -1,4 +1,6 @@
-"""EIP and FIP readiness as a fold: configured in the pod of today, or not, or unknown, and the sentence that says why."""
+"""Readiness of EIPs and their rules as a fold: configured in the pod of today, or not, or unknown, and a sentence why."""
+
+import pytest
 
 from projections.eip_readiness import NAT, READY
 from tests.domain.stories import GATEWAY_LABELS, GATEWAY_POD, KUBELET, Story, gateway, replace_gateway_pod
@@ -132,9 +134,98 @@ def test_nat_lists_the_rules_that_hang_on_it():
     assert story.standing("eip/out").lawful[NAT] == ""
 
 
-def test_nat_that_lists_rules_this_version_does_not_read_has_no_lawful_value():
+def test_nat_lists_each_kind_once_in_upstreams_order():
+    story = Story()
+    story.given.create("eip/out")
+    for path in ("snat/one", "snat/two", "fip/f", "dnat/d"):
+        story.given.create(path, {"spec.eip": "out"}, held=True)
+    assert story.standing("eip/out").lawful[NAT] == "dnat,fip,snat"
+    story.when.delete("snat/one")
+    story.when.delete("fip/f")
+    assert story.standing("eip/out").lawful[NAT] == "dnat,snat"
+
+
+def test_a_rule_that_moves_to_another_eip_is_listed_there():
+    story = Story()
+    story.given.create("eip/out")
+    story.given.create("eip/other")
+    story.given.create("snat/s", {"spec.eip": "out"})
+    story.when.write("snat/s", {"spec.eip": "other"}, by="alice")
+    assert [story.standing(f"eip/{name}").lawful[NAT] for name in ("out", "other")] == ["", "snat"]
+
+
+@pytest.mark.parametrize("kind", ["dnat", "fip", "snat", "of-a-later-release"])
+def test_nat_that_lists_a_rule_that_was_never_heard_of_is_unknown(kind):
     story = Story()
     gateway(story)
-    story.when.status("eip/out", {"nat": "snat"})
+    story.when.status("eip/out", {"nat": kind})
     standing = story.standing("eip/out")
-    assert NAT not in standing.lawful and standing.reported[NAT] == "snat" and NAT not in standing.drift
+    assert standing.lawful[NAT] is None and standing.reported[NAT] == kind and NAT not in standing.drift
+
+
+@pytest.mark.parametrize("kind", ["dnat", "fip", "snat"])
+def test_nat_that_lists_a_rule_that_was_seen_to_go_drifts(kind):
+    story = Story()
+    gateway(story)
+    story.given.create(f"{kind}/x", {"spec.eip": "out"})
+    story.given.status("eip/out", {"nat": kind})
+    story.when.delete(f"{kind}/x")
+    assert story.standing("eip/out").drift[NAT] == {"lawful": "", "reported": kind}
+
+
+def test_nat_of_an_eip_older_than_the_log_may_have_rules_that_are_older_too():
+    story = Story()
+    story.given.exists("eip/out", {"status.nat": "snat"})
+    story.given.create("snat/s", {"spec.eip": "elsewhere"})
+    story.given.delete("snat/s")
+    story.when.write("eip/out", {"metadata.labels[a]": "b"})
+    assert story.standing("eip/out").lawful[NAT] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "wrong", "right"),
+    [
+        (
+            "snat/s",
+            {"spec.internalCIDR": "10.0.0.0/24"},
+            "snat-add 192.168.100.11,10.0.0.0/16",
+            "snat-add 192.168.100.11,10.0.0.0/24",
+        ),
+        (
+            "dnat/d",
+            {
+                "spec.externalPort": "8080",
+                "spec.protocol": "tcp",
+                "spec.internalIp": "10.0.0.9",
+                "spec.internalPort": "80",
+            },
+            "dnat-add 192.168.100.11,8080,udp,10.0.0.9,80",
+            "dnat-add 192.168.100.11,8080,tcp,10.0.0.9,80",
+        ),
+    ],
+)
+def test_snat_and_dnat_are_ready_by_their_own_verbs(path, fields, wrong, right):
+    story = Story()
+    gateway(story)
+    story.given.create(path, {"spec.eip": "out", **fields})
+    story.when.run(GATEWAY_POD, wrong)
+    value, why = ready(story, path)
+    assert value is False and f"no evidence that {right}" in why
+    story.when.run(GATEWAY_POD, right)
+    value, why = ready(story, path)
+    assert value is True and f"{right} was started in kube-system/vpc-nat-gw-gw-0" in why
+
+
+def test_a_dnat_that_shares_its_port_is_unknown():
+    story = Story()
+    gateway(story)
+    story.given.create("dnat/d", {"spec.eip": "out", "spec.type": "share"})
+    value, why = ready(story, "dnat/d")
+    assert value is None and "not by dnat-add" in why
+
+
+def test_a_dnat_without_its_ports_is_not_ready():
+    story = Story()
+    gateway(story)
+    story.given.create("dnat/d", {"spec.eip": "out", "spec.internalIp": "10.0.0.9"})
+    assert ready(story, "dnat/d")[0] is False

@@ -1,5 +1,7 @@
 """NL100: a refused transition that no other finding tells of, and how findings of one cause are joined."""
 
+import pytest
+
 from projections.findings.judge import RULES
 from tests.domain.stories import HOUR, Story, gateway
 
@@ -15,13 +17,14 @@ def test_a_gateway_that_went_under_its_eip():
     assert story.witnessed(finding) == ["refused refused NatGatewayRemoved nat-gateway/gw"]
 
 
-def test_an_eip_that_went_under_a_rule_heals_when_the_rule_goes():
+@pytest.mark.parametrize("rule", ["fip/f", "snat/s", "dnat/d"])
+def test_an_eip_that_went_under_a_rule_heals_when_the_rule_goes(rule):
     story = Story()
     story.given.create("eip/out")
-    story.given.create("fip/f", {"spec.eip": "out"})
+    story.given.create(rule, {"spec.eip": "out"})
     story.when.delete("eip/out")
     assert story.found() == ["open illegal-transition eip/out"]
-    story.when.delete("fip/f")
+    story.when.delete(rule)
     assert story.found() == ["healed illegal-transition eip/out"]
 
 

@@ -162,16 +162,17 @@ def test_a_count_that_goes_back_to_what_it_was_before_an_address_went():
     assert (finding.field, finding.reported, finding.lawful) == ("status.v4usingIPs", 2, 1)
 
 
-def test_an_eip_whose_last_rule_went_and_whose_nat_is_put_back():
+@pytest.mark.parametrize("kind", ["dnat", "fip", "snat"])
+def test_an_eip_whose_last_rule_went_and_whose_nat_is_put_back(kind):
     story = Story()
     story.given.create("eip/out")
-    story.given.create("fip/f", {"spec.eip": "out"})
-    story.given.status("eip/out", {"nat": "fip"})
-    story.given.delete("fip/f")
+    story.given.create(f"{kind}/x", {"spec.eip": "out"})
+    story.given.status("eip/out", {"nat": kind})
+    story.given.delete(f"{kind}/x")
     story.when.status("eip/out", {"nat": ""})
-    story.when.status("eip/out", {"nat": "fip"}, by=ROUTER)
+    story.when.status("eip/out", {"nat": kind}, by=ROUTER)
     finding = story.finding("lost-update")
-    assert (finding.field, finding.reported, finding.lawful) == ("status.nat", "fip", "")
+    assert (finding.field, finding.reported, finding.lawful) == ("status.nat", kind, "")
 
 
 # ---- it heals
@@ -325,10 +326,42 @@ def test_a_count_of_an_external_subnet_also_counts_what_is_no_ip_object():
     story.then.silent()
 
 
-def test_a_nat_that_lists_rules_this_version_does_not_read_is_unknown():
+def test_a_nat_of_two_kinds_that_is_put_back_after_one_went_is_wrong_in_that_one_only():
     story = Story()
     story.given.create("eip/out")
-    for nat in ("", "snat", "", "snat", "fip,snat", "snat"):
+    story.given.create("snat/one", {"spec.eip": "out"})
+    story.given.create("snat/two", {"spec.eip": "out"})
+    story.given.create("dnat/d", {"spec.eip": "out"})
+    story.given.status("eip/out", {"nat": "dnat,snat"})
+    story.given.delete("snat/one")
+    story.given.delete("dnat/d")
+    story.when.status("eip/out", {"nat": "snat"})
+    story.when.status("eip/out", {"nat": "dnat,snat"}, by=ROUTER)
+    finding = story.finding("lost-update")
+    assert (finding.reported, finding.lawful) == ("dnat,snat", "snat")
+    assert "dnat came back" in finding.explanation and "snat came back" not in finding.explanation
+    story.when.status("eip/out", {"nat": "snat"})
+    assert story.found() == ["healed lost-update eip/out"]
+
+
+def test_a_nat_that_forgets_a_living_rule_while_another_comes():
+    story = Story()
+    story.given.create("eip/out")
+    story.given.create("snat/s", {"spec.eip": "out"})
+    story.given.status("eip/out", {"nat": "snat"})
+    story.given.create("dnat/d", {"spec.eip": "out"})
+    story.when.status("eip/out", {"nat": "dnat"}, by=ROUTER)
+    finding = story.finding("lost-update")
+    assert (finding.reported, finding.lawful) == ("dnat", "dnat,snat")
+    story.when.status("eip/out", {"nat": "dnat,snat"})
+    assert story.found() == ["healed lost-update eip/out"]
+
+
+@pytest.mark.parametrize("kind", ["dnat", "fip", "snat"])
+def test_a_nat_that_lists_rules_that_were_never_heard_of_is_unknown(kind):
+    story = Story()
+    story.given.create("eip/out")
+    for nat in ("", kind, "", kind, f"{kind},other", kind):
         story.when.status("eip/out", {"nat": nat})
     story.then.silent()
 

@@ -92,6 +92,7 @@ class Overtaken(DCBRecorder):
 
 IP_FIELDS = {"spec_subnet": "a", "spec_namespace": "shop", "spec_podName": "web"}
 FIP_FIELDS = {"spec_eip": "out", "spec_internalIp": "10.0.0.9"}
+PORT = {"spec_externalPort": "80", "spec_protocol": "tcp", "spec_internalIp": "10.0.0.9", "spec_internalPort": "80"}
 
 WORLD = [
     command("VPCCreated", "vpc/shop"),
@@ -127,6 +128,9 @@ RIVALS = [
     command("FIPCreated", "fip/two", spec_eip="idle", spec_internalIp="10.0.0.21"),
     command("FIPRetargeted", "fip/f", spec_internalIp="10.0.0.10"),
     command("FIPRemoved", "fip/f"),
+    command("SNATCreated", "snat/one", spec_eip="idle", spec_internalCIDR="10.0.0.0/24"),
+    command("DNATCreated", "dnat/one", spec_eip="idle", **PORT),
+    command("DNATCreated", "dnat/two", spec_eip="idle", **PORT),
     Command(
         event="GatewayCommandStarted",
         key=key_of(GATEWAY_POD),
@@ -256,6 +260,27 @@ def test_a_pod_that_goes_while_the_subnet_of_its_stranded_address_comes_back_lea
             command("FIPCreated", "fip/two", spec_eip="out"),
             "EIP out is already used by FIP one",
             id="two rules on one EIP",
+        ),
+        pytest.param(
+            [command("EIPCreated", "eip/out")],
+            command("DNATCreated", "dnat/one", spec_eip="out", **PORT),
+            command("DNATCreated", "dnat/two", spec_eip="out", **PORT),
+            "port 80/tcp of EIP out is already used by DNAT one",
+            id="two DNATs on one port",
+        ),
+        pytest.param(
+            [command("EIPCreated", "eip/out")],
+            command("DNATCreated", "dnat/one", spec_eip="out", **PORT),
+            command("FIPCreated", "fip/one", spec_eip="out"),
+            "EIP out is already used by DNAT one",
+            id="a DNAT and a FIP on one EIP",
+        ),
+        pytest.param(
+            [command("EIPCreated", "eip/out")],
+            command("SNATCreated", "snat/one", spec_eip="out"),
+            command("EIPRemoved", "eip/out"),
+            "SNAT one still hangs on it",
+            id="a SNAT is made, its EIP goes",
         ),
         pytest.param(
             [],

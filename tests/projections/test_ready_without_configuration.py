@@ -1,5 +1,7 @@
 """NL106: ready, and nothing configured it in the gateway's pod of today."""
 
+import pytest
+
 from tests.domain.stories import (
     CONTROLLER,
     GATEWAY_LABELS,
@@ -65,6 +67,71 @@ def test_a_rule_needs_its_own_verb():
     story.when.status("fip/f", {"ready": True})
     assert unready(story, 0) == ["open fip/f"]
     assert "floating-ip-add 192.168.100.11,10.0.0.9" in story.finding("ready-without-configuration").explanation
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "add", "unserved"),
+    [
+        (
+            "snat/s",
+            {"spec.internalCIDR": "10.0.0.0/24"},
+            "snat-add 192.168.100.11,10.0.0.0/24",
+            "Traffic from 10.0.0.0/24 does not leave by 192.168.100.11",
+        ),
+        (
+            "dnat/d",
+            {
+                "spec.externalPort": "8080",
+                "spec.protocol": "tcp",
+                "spec.internalIp": "10.0.0.9",
+                "spec.internalPort": "80",
+            },
+            "dnat-add 192.168.100.11,8080,tcp,10.0.0.9,80",
+            "Traffic to 192.168.100.11 is not answered",
+        ),
+    ],
+)
+def test_snat_and_dnat_need_their_own_verbs_too(path, fields, add, unserved):
+    story = Story()
+    gateway(story)
+    story.given.create(path, {"spec.eip": "out", **fields})
+    story.when.status(path, {"ready": True})
+    assert unready(story, 0) == [f"open {path}"]
+    finding = story.finding("ready-without-configuration")
+    assert f"no evidence that {add}" in finding.explanation and unserved in finding.consequence
+    assert "iptables-save -t nat" in finding.repair[0].run
+    story.when.run(GATEWAY_POD, add)
+    assert unready(story) == [f"healed {path}"]
+
+
+def test_a_snat_left_ready_over_a_new_pod_is_pending_and_heals_when_it_is_let_out_again():
+    story = Story()
+    gateway(story)
+    story.given.create("snat/s", {"spec.eip": "out", "spec.internalCIDR": "10.0.0.0/24"})
+    story.given.run(GATEWAY_POD, "snat-add 192.168.100.11,10.0.0.0/24,--random-fully")
+    story.given.status("snat/s", {"ready": True})
+    replace_gateway_pod(story.when)
+    story.when.run(GATEWAY_POD, "eip-add 192.168.100.11/24")
+    assert unready(story, 1) == ["pending snat/s"]
+    assert unready(story, HOUR) == ["open snat/s"]
+    story.when.run(GATEWAY_POD, "snat-add 192.168.100.11,10.0.0.0/24,--random-fully")
+    story.then.silent()
+
+
+def test_a_dnat_that_shares_its_port_is_never_found():
+    story = Story()
+    gateway(story)
+    shared = {
+        "spec.externalPort": "80",
+        "spec.protocol": "tcp",
+        "spec.internalIp": "10.0.0.9",
+        "spec.internalPort": "80",
+    }
+    story.given.create("dnat/d", {"spec.eip": "out", "spec.type": "share", **shared})
+    story.when.status("dnat/d", {"ready": True})
+    replace_gateway_pod(story.when)
+    story.when.run(GATEWAY_POD, "eip-add 192.168.100.11/24")
+    story.then.silent()
 
 
 def test_the_address_of_another_eip_is_no_configuration_of_this_one():

@@ -2,12 +2,13 @@
 
 import pytest
 
+from domain.kinds import HOLDERS
 from projections.findings.rule import Finding
 from tests.domain.stories import CONTROLLER, HOUR, KUBELET, Story, key_of
 from tests.projections.test_lost_update import put_back, vpc_with
 
 IP = {"spec.subnet": "a", "spec.namespace": "shop", "spec.podName": "web", "spec.v4IpAddress": "10.0.0.2"}
-HELD = ("vpc", "subnet", "ip", "eip", "fip", "nat-gateway")
+HELD = tuple(HOLDERS)
 
 
 def stuck(story: Story, after: float = 0.0) -> list[str]:
@@ -148,6 +149,8 @@ def test_the_repair_is_guarded_by_the_revision_that_was_seen():
         ("subnet/x", "ip/h", {"spec.subnet": "x"}),
         ("subnet/x", "eip/h", {"spec.externalSubnet": "x"}),
         ("eip/x", "fip/h", {"spec.eip": "x"}),
+        ("eip/x", "snat/h", {"spec.eip": "x"}),
+        ("eip/x", "dnat/h", {"spec.eip": "x"}),
         ("nat-gateway/x", "eip/h", {"spec.natGwDp": "x"}),
     ],
 )
