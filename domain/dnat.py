@@ -1,7 +1,7 @@
 """The life of an IptablesDnatRule: one port of an EIP for one inside port (kube-ovn: vpc_nat_gw_nat.go; dossier 3.6, #6412).
 
 Many share an EIP, each with a port and protocol of its own; only those that are all of type `share` may share these
-too. A FIP on the EIP takes all of its traffic. `namespace` is next.
+too. A FIP on the EIP takes all of its traffic. `ovn_eip` is next.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from domain import dnat, eip, fip, ip, namespace, nat_gateway, pod, snat, subnet, vpc
+from domain import dnat, eip, fip, ip, namespace, nat_gateway, nat_rule, ovn_eip, ovn_rule, pod, snat, subnet, vpc
 from domain.events import Vocabulary
 from domain.lifecycle import Lifecycle
-from domain.nat_rule import RULES
 
 VOCABULARY: dict[str, Vocabulary] = {
     "vpc": vpc.VOCABULARY,
@@ -16,6 +15,8 @@ VOCABULARY: dict[str, Vocabulary] = {
     "fip": fip.VOCABULARY,
     "snat": snat.VOCABULARY,
     "dnat": dnat.VOCABULARY,
+    "oeip": ovn_eip.VOCABULARY,
+    **ovn_rule.VOCABULARIES,
     "nat-gateway": nat_gateway.VOCABULARY,
     "namespace": namespace.VOCABULARY,
 }
@@ -24,10 +25,12 @@ LIFECYCLES: dict[str, Lifecycle] = {kind: vocabulary.lifecycle for kind, vocabul
 
 HOLDERS: dict[str, tuple[str, ...]] = {
     "vpc": ("subnet",),
-    "subnet": ("ip", "eip"),
+    "subnet": subnet.HOLDERS,
     "ip": (),
     "nat-gateway": ("eip",),
-    "eip": RULES,
-    **dict.fromkeys(RULES, ()),
+    "eip": nat_rule.RULES,
+    **dict.fromkeys(nat_rule.RULES, ()),
+    "oeip": ovn_rule.RULES,
+    **dict.fromkeys(ovn_rule.RULES, ()),
 }
 """Of each kind with a finalizer, the kinds that the guard on its removal counts."""

@@ -77,7 +77,10 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # The fields that name other resources: rules look things up by them, so a value of another type, which no API server
 # lets through, is no value.
 _NAMES = frozenset(
-    {f"spec.{name}" for name in ("vpc", "subnet", "provider", "natGwDp", "externalSubnet", "eip", "defaultSubnet")}
+    {
+        f"spec.{name}"
+        for name in ("vpc", "subnet", "provider", "natGwDp", "externalSubnet", "eip", "ovnEip", "defaultSubnet")
+    }
 )
 _LISTS_OF_NAMES = frozenset({"spec.namespaces", "spec.excludeIps", "status.subnets"})
 

@@ -58,6 +58,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("fip", "iptables-fip-rules", "kubeovn.io", "IptablesFIPRule", False, ("fips", "iptables-fip-rule")),
     Kind("snat", "iptables-snat-rules", "kubeovn.io", "IptablesSnatRule", False, ("snats", "iptables-snat-rule")),
     Kind("dnat", "iptables-dnat-rules", "kubeovn.io", "IptablesDnatRule", False, ("dnats", "iptables-dnat-rule")),
+    Kind("oeip", "ovn-eips", "kubeovn.io", "OvnEip", False, ("oeips", "ovn-eip")),
+    Kind("ofip", "ovn-fips", "kubeovn.io", "OvnFip", False, ("ofips", "ovn-fip")),
+    Kind("osnat", "ovn-snat-rules", "kubeovn.io", "OvnSnatRule", False, ("osnats", "ovn-snat-rule")),
+    Kind("odnat", "ovn-dnat-rules", "kubeovn.io", "OvnDnatRule", False, ("odnats", "ovn-dnat-rule")),
     Kind(
         "nat-gateway",
         "vpc-nat-gateways",

@@ -24,6 +24,9 @@ GHOST = "GHOST"  # gone, while addresses still name it
 
 LIVE = (CREATED, GUARDED, SIGHTED, ORPHANED)
 
+HOLDERS = ("ip", "eip", "oeip")
+"""The kinds that have an address in a subnet."""
+
 
 def serves_its_vpc(fields: Mapping[str, Any]) -> bool:
     """Whether a Vpc's status lists this subnet: its provider is OVN (kube-ovn: isOvnSubnet, getVpcSubnets)."""
@@ -40,9 +43,7 @@ def _vpc_is_gone(world: World, change: Change) -> str | None:
 
 
 def _address_in_it(world: World, change: Change) -> str | None:
-    names = [
-        resource.key for kind in ("ip", "eip") for resource in world.naming(change.key, kind) if not resource.blurred
-    ]
+    names = [resource.key for kind in HOLDERS for resource in world.naming(change.key, kind) if not resource.blurred]
     if not names:
         return None
     some = ", ".join(str(key) for key in sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -50,7 +51,7 @@ def _address_in_it(world: World, change: Change) -> str | None:
 
 
 vpc_is_gone = Guard("vpc_is_gone", "the Vpc it names is gone", _vpc_is_gone)
-address_in_it = Guard("address_in_it", "an IP or EIP object still names it", _address_in_it)
+address_in_it = Guard("address_in_it", "an IP, EIP or OvnEip object still names it", _address_in_it)
 
 LIFECYCLE = Lifecycle(
     "subnet",

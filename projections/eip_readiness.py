@@ -1,25 +1,30 @@
 """Readiness of EIPs and of the rules on them: configured in the gateway's pod of today, or not, and why (#5114).
 
 `status.ready` is never asked: only what was started in the pod counts, and that it is this pod. Exec answers 101, which
-means started, not succeeded. `namespace_binding` is next.
+means started, not succeeded. What OVN itself does for the OVN kinds no audit log shows: theirs is unknown.
+`namespace_binding` is next.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from domain import dnat, nat_gateway
+from domain import dnat, nat_gateway, ovn_rule
+from domain.kinds import HOLDERS
 from domain.nat_rule import RULES
 from domain.world import Resource, World
 from projections.standing import Standing
 
 KINDS = ("eip", *RULES)
+OVN = ("oeip", *ovn_rule.RULES)
 READY = "status.ready"
 NAT = "status.nat"
 
 
 def readiness(world: World, resource: Resource) -> tuple[bool | None, str]:
     """Whether an EIP or a rule is configured in the pod of today, and the sentence that says why. `None` is unknown."""
+    if resource.key.kind in OVN:
+        return None, "it is programmed in OVN itself, which no audit log shows"
     gateway = nat_gateway.gateway_of(world, resource)
     rule = nat_gateway.rule_of(world, resource)
     if not gateway:
@@ -45,8 +50,12 @@ def readiness(world: World, resource: Resource) -> tuple[bool | None, str]:
 
 
 def rules_on(world: World, eip: Resource) -> list[str]:
-    """The kinds of rule that hang on an EIP, as `status.nat` lists them: those in deletion do not count."""
-    return [kind for kind in RULES if any(not rule.terminating for rule in world.naming(eip.key, kind))]
+    """The kinds of rule that hang on an EIP or OvnEip, as `status.nat` lists them: those in deletion do not count."""
+    return [
+        kind.removeprefix("o")
+        for kind in HOLDERS[eip.key.kind]
+        if any(not rule.terminating for rule in world.naming(eip.key, kind))
+    ]
 
 
 def _nat(world: World, eip: Resource) -> str | None:
@@ -56,9 +65,10 @@ def _nat(world: World, eip: Resource) -> str | None:
     return ",".join(there) if all(_went(world, eip, kind) for kind in absent) else None
 
 
-def _went(world: World, eip: Resource, kind: str) -> bool:
-    """Whether the log can tell that no rule of `kind` is on an EIP: it saw one go, and is as old as the EIP."""
-    if kind not in RULES:
+def _went(world: World, eip: Resource, listed: str) -> bool:
+    """Whether the log can tell that no rule `listed` so is on an EIP: it saw one go, and is as old as the EIP."""
+    kind = next((kind for kind in HOLDERS[eip.key.kind] if kind.removeprefix("o") == listed), None)
+    if kind is None:
         return False
     going = any(rule.terminating for rule in world.naming(eip.key, kind))
     return going or (eip.seen_from_birth and bool(world.departed[kind]))
@@ -69,10 +79,12 @@ def standing(world: World, resource: Resource) -> Standing:
     ready, why = readiness(world, resource)
     lawful: dict[str, Any] = {READY: ready}
     reported = {READY: resource.get(READY)} if READY in resource.fields else {}
-    if resource.key.kind == "eip":
+    if resource.key.kind in ("eip", "oeip"):
         lawful[NAT] = _nat(world, resource)
         if NAT in resource.fields:
             reported[NAT] = resource.get(NAT)
+    if resource.key.kind in OVN:
+        return Standing(lawful=lawful, reported=reported, because={READY: why})
     pod = nat_gateway.pod_of_today(world, nat_gateway.gateway_of(world, resource))
     return Standing(
         lawful=lawful,

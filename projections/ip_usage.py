@@ -1,6 +1,7 @@
 """Subnet IP usage: how many addresses of a subnet are used and free, and by whom (kube-ovn: calcSubnetStatusIP).
 
-Every IP object of a subnet counts, terminating or not, and every EIP of an external one. `eip_readiness` is next.
+Every IP object of a subnet counts, terminating or not, and every EIP of an external one, and every OvnEip
+of one with a VLAN. `eip_readiness` is next.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ def holders(world: World, subnet: Resource) -> dict[int, list[str]]:
     for resource in world.naming(subnet.key, "eip"):
         if address_of(resource.fields):
             found[4].append(str(resource.key))
+    for resource in world.naming(subnet.key, "oeip") if subnet.get("spec.vlan") else ():
+        for version in found:
+            if resource.get(f"spec.v{version}Ip"):
+                found[version].append(str(resource.key))
     return found
 
 
@@ -115,7 +120,7 @@ def standing(world: World, subnet: Resource) -> Standing:
     return Standing(
         lawful=lawful,
         reported={field: subnet.get(field) for field in fields if field in subnet.fields},
-        because={USING[4]: "the IP objects that name it, and the EIPs in it"},
+        because={USING[4]: "the IP objects that name it, and the EIPs and OvnEips in it"},
         detail={"held_by": held[4] + [name for name in held[6] if name not in held[4]]},
     )
 

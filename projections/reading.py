@@ -24,7 +24,7 @@ GAPS_KEPT = 1_000
 STANDINGS: dict[str, Callable[[World, Resource], Standing]] = {
     "vpc": vpc_status.standing,
     "subnet": ip_usage.standing,
-    **dict.fromkeys(eip_readiness.KINDS, eip_readiness.standing),
+    **dict.fromkeys((*eip_readiness.KINDS, *eip_readiness.OVN), eip_readiness.standing),
     "namespace": namespace_binding.standing,
 }
 

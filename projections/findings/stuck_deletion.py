@@ -42,6 +42,10 @@ _PREFIX = {
     "fip": "FIP",
     "snat": "SNAT",
     "dnat": "DNAT",
+    "oeip": "OvnEIP",
+    "ofip": "OvnFIP",
+    "osnat": "OvnSNAT",
+    "odnat": "OvnDNAT",
     "nat-gateway": "NatGateway",
 }
 
@@ -295,4 +299,5 @@ _CONSEQUENCES = {
     "subnet": "The subnet stays in deletion: its range cannot be used again, and its VPC cannot go either.",
     "ip": "The IP object stays in deletion and holds its subnet.",
     "eip": "The EIP stays in deletion and keeps its external address.",
+    "oeip": "The OvnEip stays in deletion and keeps its external address.",
 }

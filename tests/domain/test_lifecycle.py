@@ -172,6 +172,10 @@ def test_the_states_off_the_path_are_these():
         "eip": {"GHOST"},
         "fip": {"CLASHING"},
         "dnat": {"CLASHING"},
+        "oeip": {"GHOST"},
+        "ofip": {"UNUSABLE"},
+        "osnat": {"UNUSABLE"},
+        "odnat": {"UNUSABLE"},
     }
 
 

@@ -661,6 +661,94 @@ def test_an_eip_that_goes_under_rules_names_them_all():
     assert "DNAT d0, d1, d2 and SNAT s still hang on it" in story.last[0].reason
 
 
+# ---- OvnEip and the rules on it
+
+OVN_RULES = [
+    ("ofip/r", "OvnFIP", "OvnFip"),
+    ("osnat/r", "OvnSNAT", "OvnSnatRule"),
+    ("odnat/r", "OvnDNAT", "OvnDnatRule"),
+]
+
+
+@pytest.mark.parametrize(("rule", "name", "title"), OVN_RULES)
+def test_an_ovn_eip_waits_for_its_rules_terminating_or_not(rule, name, title):
+    story = Story()
+    story.given.create("oeip/out", {"spec.externalSubnet": "external"}, held=True)
+    story.given.create(rule, {"spec.ovnEip": "out", "spec.vpc": "shop"}, held=True)
+    story.given.delete(rule)
+    story.when.delete("oeip/out")
+    story.then.is_in("oeip/out", "TERMINATING")
+    story.when.release(rule)
+    story.then.recorded(f"{name}Removed {rule}")
+    story.when.release("oeip/out")
+    story.then.recorded("OvnEIPRemoved oeip/out")
+    assert story.refusals() == []
+
+
+@pytest.mark.parametrize(("rule", "name", "title"), OVN_RULES)
+def test_an_ovn_eip_that_goes_under_a_rule_is_a_ghost(rule, name, title):
+    story = Story()
+    story.given.create("oeip/out")
+    story.given.create(rule, {"spec.ovnEip": "out"})
+    story.when.delete("oeip/out")
+    story.then.recorded("refused OvnEIPRemoved oeip/out")
+    story.is_in("oeip/out", "GHOST")
+    assert f"{title} r still uses it" in story.last[0].reason
+    story.when.create("oeip/out")
+    story.then.is_in("oeip/out", "CREATED")
+
+
+@pytest.mark.parametrize(("rule", "name", "title"), OVN_RULES)
+def test_an_ovn_rule_holds_the_address_that_it_was_made_with_whatever_its_spec_says_later(rule, name, title):
+    story = Story()
+    story.given.create("oeip/out")
+    story.given.create(rule, {"spec.ovnEip": "out"})
+    story.given.write(rule, {"metadata.annotations[ovn.kubernetes.io/vpc_eip]": "out"})
+    story.when.write(rule, {"spec.ovnEip": "other"}, by="alice")
+    story.then.recorded(f"{name}SpecChanged {rule}")
+    story.when.delete("oeip/out")
+    story.then.recorded("refused OvnEIPRemoved oeip/out")
+
+
+@pytest.mark.parametrize(("rule", "name", "title"), OVN_RULES)
+def test_no_rule_may_use_the_address_of_a_gateway_node(rule, name, title):
+    story = Story()
+    story.given.create("oeip/node", {"spec.type": "lsp"})
+    story.given.create("oeip/router", {"spec.type": "lrp"})
+    story.when.create(rule, {"spec.ovnEip": "node"})
+    story.then.recorded(f"refused {name}Created {rule}")
+    story.is_in(rule, "UNUSABLE")
+    assert "OvnEip node is of type lsp" in story.last[0].reason
+    story.when.delete(rule)
+    story.when.create(rule, {"spec.ovnEip": "router"})
+    story.then.recorded(f"{name}Created {rule}")
+
+
+@pytest.mark.parametrize(("rule", "name", "title"), OVN_RULES)
+def test_nothing_that_runs_in_a_gateway_pod_moves_an_ovn_kind(rule, name, title):
+    story = Story()
+    gateway(story)
+    story.given.create("oeip/out", {"spec.v4Ip": "192.168.100.12"})
+    story.given.create(rule, {"spec.ovnEip": "out", "spec.v4Ip": "10.0.0.9"})
+    story.when.run(GATEWAY_POD, "eip-add 192.168.100.12")
+    story.then.recorded(f"GatewayCommandStarted {GATEWAY_POD}")
+    replace_gateway_pod(story.when)
+    story.then.is_in("oeip/out", "CREATED")
+    story.is_in(rule, "CREATED")
+
+
+def test_a_subnet_that_goes_under_an_ovn_eip_is_a_ghost():
+    story = Story()
+    story.given.create("subnet/external")
+    story.given.create("oeip/out", {"spec.externalSubnet": "external"})
+    story.when.delete("subnet/external")
+    story.then.is_in("subnet/external", "GHOST")
+    assert "oeip/out is still in it" in story.last[0].reason
+
+
+# ---- gateway
+
+
 def test_a_gateway_that_goes_under_an_eip_is_a_ghost():
     story = Story()
     gateway(story)

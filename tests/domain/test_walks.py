@@ -1,9 +1,9 @@
 """Every walk of commands, enumerated: no state that a table forbids, and a refusal that changes nothing and says why.
 
 A neighbourhood is walked to depth 5, or 4: a Vpc with a subnet; a subnet with an address and its pod; a gateway with its
-pod and an EIP; an EIP with rules of one kind, and of two; a namespace with a subnet. Everything together is walked to
-depth 3. At each step every event type of every kind in it is tried as a command. Worlds that are equal are walked on from
-once: what is decided depends on nothing else.
+pod and an EIP; an EIP with rules of one kind, and of two; an OvnEip with its rule; a namespace with a subnet. Everything
+but OVN's own kinds is walked together to depth 3. At each step every event type of every kind in it is tried as a command.
+Worlds that are equal are walked on from once: what is decided depends on nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from domain.kinds import LIFECYCLES, VOCABULARY
 from domain.lifecycle import ABSENT, GONE
 from domain.namespace import SWITCH
 from domain.operations import FINALIZERS, Fields
+from domain.ovn_rule import RULES as OVN_RULES
 from domain.resources import FINALIZER, Key
 from domain.world import World
 from tests.domain.stories import GATEWAY_LABELS, GATEWAY_POD, key_of
@@ -39,6 +40,11 @@ OBJECTS: dict[str, Fields] = {
     "snat/s": {"spec.eip": "out", "spec.internalCIDR": "10.0.0.0/24"},
     "dnat/d": {"spec.eip": "out", **PORTS, "spec.internalIp": "10.0.0.9"},
     "dnat/e": {"spec.eip": "out", **PORTS, "spec.internalIp": "10.0.0.10"},
+    "oeip/out": {"spec.type": "nat"},
+    "oeip/node": {"spec.type": "lsp"},
+    "ofip/f": {"spec.ovnEip": "out", "spec.vpc": "shop"},
+    "osnat/s": {"spec.ovnEip": "out", "spec.vpc": "shop"},
+    "odnat/d": {"spec.ovnEip": "node", "spec.vpc": "shop"},
     "namespace/shop": {},
 }
 """The small world: path to what its create would set."""
@@ -54,8 +60,11 @@ NEIGHBOURHOODS: dict[str, tuple[tuple[str, ...], int]] = {
     "range": (("eip/out", "snat/s"), 5),
     "port": (("eip/out", "dnat/d", "dnat/e"), 4),
     "shadow": (("fip/f", "dnat/d"), 4),
+    "ovn address": (("oeip/out", "ofip/f"), 4),
+    "ovn range": (("oeip/out", "osnat/s"), 4),
+    "ovn port": (("oeip/node", "odnat/d"), 4),
     "namespace": (("namespace/shop", "subnet/a"), 5),
-    "all": (tuple(path for path in OBJECTS if path not in SECOND), 3),
+    "all": (tuple(path for path in OBJECTS if path not in SECOND and not path.startswith("o")), 3),
 }
 
 WRITTEN: dict[str, Fields] = {
@@ -134,10 +143,15 @@ FORBIDDEN: dict[str, Callable[[World, Key], bool]] = {
     "EIPRemoved": lambda world, key: any(named_by(world, rule, "spec.eip", "out") for rule in ("fip", "snat", "dnat")),
     "FIPCreated": another_rule,
     "DNATCreated": another_rule,
+    "OvnEIPRemoved": lambda world, key: any(named_by(world, rule, "spec.ovnEip", key.name) for rule in OVN_RULES),
+    **{
+        f"{name}Created": lambda world, key: key.kind == "odnat" and key_of("oeip/node") in world.live
+        for name in ("OvnFIP", "OvnSNAT", "OvnDNAT")
+    },
 }
 """When an event is forbidden though its state allows it: the guards, said a second time and more simply."""
 
-BY_REFUSED_FACTS_ONLY = {"GHOST", "CLASHING"}
+BY_REFUSED_FACTS_ONLY = {"GHOST", "CLASHING", "UNUSABLE"}
 """States that only a fact leads to that had happened though it was forbidden. No command does."""
 
 

@@ -229,3 +229,38 @@ def test_a_dnat_without_its_ports_is_not_ready():
     gateway(story)
     story.given.create("dnat/d", {"spec.eip": "out", "spec.internalIp": "10.0.0.9"})
     assert ready(story, "dnat/d")[0] is False
+
+
+@pytest.mark.parametrize("path", ["oeip/out", "ofip/r", "osnat/r", "odnat/r"])
+def test_what_ovn_does_is_unknown_whatever_the_status_says(path):
+    story = Story()
+    story.given.create(path, {"spec.ovnEip": "out"})
+    story.when.status(path, {"ready": True})
+    value, why = ready(story, path)
+    assert value is None and "no audit log shows" in why
+    standing = story.standing(path)
+    assert standing.reported[READY] is True and standing.drift == {}
+
+
+def test_nat_of_an_ovn_eip_leaves_out_rules_in_deletion():
+    story = Story()
+    story.given.create("oeip/out")
+    for path in ("osnat/s", "ofip/f", "odnat/d"):
+        story.given.create(path, {"spec.ovnEip": "out"}, held=True)
+    story.given.status("oeip/out", {"nat": "dnat,fip,snat"})
+    assert story.standing("oeip/out").lawful[NAT] == "dnat,fip,snat"
+    story.when.delete("ofip/f")
+    assert story.standing("oeip/out").drift[NAT] == {"lawful": "dnat,snat", "reported": "dnat,fip,snat"}
+    story.when.release("ofip/f")
+    story.when.status("oeip/out", {"nat": "dnat,snat"})
+    assert story.standing("oeip/out").drift == {}
+
+
+@pytest.mark.parametrize("listed", ["fip", "ofip", "vip"])
+def test_nat_of_an_ovn_eip_that_lists_what_was_never_heard_of_is_unknown(listed):
+    story = Story()
+    story.given.create("oeip/out")
+    story.given.create("fip/of-another-family", {"spec.eip": "out"})
+    story.given.delete("fip/of-another-family")
+    story.when.status("oeip/out", {"nat": listed})
+    assert story.standing("oeip/out").lawful[NAT] is None

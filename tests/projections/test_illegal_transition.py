@@ -17,6 +17,17 @@ def test_a_gateway_that_went_under_its_eip():
     assert story.witnessed(finding) == ["refused refused NatGatewayRemoved nat-gateway/gw"]
 
 
+@pytest.mark.parametrize("rule", ["ofip/f", "osnat/s", "odnat/d"])
+def test_an_ovn_eip_that_went_under_a_rule_heals_when_the_rule_goes(rule):
+    story = Story()
+    story.given.create("oeip/out")
+    story.given.create(rule, {"spec.ovnEip": "out"})
+    story.when.delete("oeip/out")
+    assert story.found() == ["open illegal-transition oeip/out"]
+    story.when.delete(rule)
+    assert story.found() == ["healed illegal-transition oeip/out"]
+
+
 @pytest.mark.parametrize("rule", ["fip/f", "snat/s", "dnat/d"])
 def test_an_eip_that_went_under_a_rule_heals_when_the_rule_goes(rule):
     story = Story()

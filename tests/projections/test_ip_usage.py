@@ -91,6 +91,20 @@ def test_a_huge_range_is_counted_exactly():
     assert story.standing("subnet/a").lawful[AVAILABLE[6]] == 2**80 - 2 - 1
 
 
+def test_an_ovn_eip_takes_an_address_of_a_subnet_with_a_vlan_once_it_has_one():
+    story = Story()
+    story.given.create("subnet/a", {"spec.cidrBlock": "192.168.100.0/24,fd00::/64", "spec.vlan": "vlan100"})
+    story.given.create("subnet/plain", {"spec.cidrBlock": "192.168.101.0/24"})
+    story.given.create("oeip/out", {"spec.externalSubnet": "a"})
+    story.given.create("oeip/other", {"spec.externalSubnet": "plain", "spec.v4Ip": "192.168.101.12"})
+    assert story.standing("subnet/a").detail["held_by"] == []
+    story.when.write("oeip/out", {"spec.v4Ip": "192.168.100.12", "spec.v6Ip": "fd00::12"})
+    assert story.standing("subnet/a").detail["held_by"] == ["oeip/out"]
+    lawful = story.standing("subnet/a").lawful
+    assert (lawful["status.v4usingIPs"], lawful["status.v6usingIPs"]) == (1, 1)
+    assert story.standing("subnet/plain").detail["held_by"] == []
+
+
 def test_an_eip_takes_an_address_of_an_external_subnet_once_it_has_one():
     story = Story()
     story.given.create("subnet/a", {"spec.cidrBlock": "192.168.100.0/24", "spec.provider": "macvlan.kube-system"})

@@ -118,6 +118,16 @@ def test_a_snat_left_ready_over_a_new_pod_is_pending_and_heals_when_it_is_let_ou
     story.then.silent()
 
 
+@pytest.mark.parametrize("path", ["oeip/out", "ofip/r", "osnat/r", "odnat/r"])
+def test_what_ovn_programs_is_never_found(path):
+    story = Story()
+    gateway(story)
+    story.given.create(path, {"spec.ovnEip": "out", "spec.v4Ip": "192.168.100.12", "spec.natGwDp": "gw"})
+    story.when.status(path, {"ready": False})
+    story.when.status(path, {"ready": True})
+    story.then.silent()
+
+
 def test_a_dnat_that_shares_its_port_is_never_found():
     story = Story()
     gateway(story)

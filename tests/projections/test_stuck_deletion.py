@@ -151,6 +151,10 @@ def test_the_repair_is_guarded_by_the_revision_that_was_seen():
         ("eip/x", "fip/h", {"spec.eip": "x"}),
         ("eip/x", "snat/h", {"spec.eip": "x"}),
         ("eip/x", "dnat/h", {"spec.eip": "x"}),
+        ("subnet/x", "oeip/h", {"spec.externalSubnet": "x"}),
+        ("oeip/x", "ofip/h", {"spec.ovnEip": "x"}),
+        ("oeip/x", "osnat/h", {"spec.ovnEip": "x"}),
+        ("oeip/x", "odnat/h", {"spec.ovnEip": "x"}),
         ("nat-gateway/x", "eip/h", {"spec.natGwDp": "x"}),
     ],
 )
