@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 
 from domain.events import REFUSED, Event
 from domain.kinds import HOLDERS, VOCABULARY
+from domain.nat_rule import RULES
 from domain.resources import Key
 from domain.world import World
 from projections.findings.rule import (
@@ -115,8 +116,11 @@ class IllegalTransition(Rule):
         """Whether it would have been allowed had a removal beside it come a little earlier or later."""
         times = [self._resolved[refusal.at]] if refusal.at in self._resolved else []
         if refusal.attempted == VOCABULARY[refusal.key.kind].begun:
-            gone = [conclusion.world.departed[kind] for kind in ("vpc", "subnet")]
-            times += [left.time for some in gone for left in some.values() if left.at < refusal.at]
+            # What it names may have gone a little later than it seems, and a rule in its way a little sooner.
+            gone = conclusion.world.departed
+            times += [left.time for kind in ("vpc", "subnet") for left in gone[kind].values() if left.at < refusal.at]
+            if refusal.key.kind in RULES:
+                times += [left.time for kind in RULES for left in gone[kind].values() if left.at > refusal.at]
         return bool(conclusion.uncertainty) and any(
             abs(time - refusal.time) <= conclusion.uncertainty for time in times
         )

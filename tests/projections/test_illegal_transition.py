@@ -3,7 +3,7 @@
 import pytest
 
 from projections.findings.judge import RULES
-from tests.domain.stories import HOUR, Story, gateway
+from tests.domain.stories import HOUR, STEP, Story, gateway
 
 
 def test_a_gateway_that_went_under_its_eip():
@@ -37,6 +37,27 @@ def test_an_eip_that_went_under_a_rule_heals_when_the_rule_goes(rule):
     assert story.found() == ["open illegal-transition eip/out"]
     story.when.delete(rule)
     assert story.found() == ["healed illegal-transition eip/out"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("fip/one", "fip/two"), ("dnat/one", "dnat/two"), ("fip/one", "dnat/two"), ("dnat/one", "fip/two")],
+)
+def test_a_rule_that_took_the_place_of_another_clashes_only_if_that_is_more_than_clocks_differ(first, second):
+    fields = {"spec.eip": "out", "spec.externalPort": "80", "spec.protocol": "tcp"}
+    story = Story()
+    story.given.create(first, fields)
+    story.when.create(second, fields)
+    story.when.delete(first)  # it has no finalizer, so its removal has no revision
+
+    def found(uncertainty: int) -> list[str]:
+        reading = story.reading
+        findings = reading.judge.conclude(reading.world, story.now, lambda at: story.events[at - 1], None, uncertainty)
+        return [str(finding.key) for finding in findings]
+
+    assert found(0) == [second]
+    assert found(STEP - 1) == [second]
+    assert found(STEP) == []
 
 
 def test_a_clashing_rule_heals_when_it_goes():
