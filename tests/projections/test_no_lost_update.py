@@ -283,6 +283,20 @@ def test_a_pod_that_goes_while_the_subnet_of_its_stranded_address_comes_back_lea
             id="a SNAT is made, its EIP goes",
         ),
         pytest.param(
+            [command("OvnEIPCreated", "oeip/out")],
+            command("OvnFIPCreated", "ofip/one", spec_ovnEip="out"),
+            command("OvnEIPRemoved", "oeip/out"),
+            "OvnFip one still uses it",
+            id="an OvnFip is made, its OvnEip goes",
+        ),
+        pytest.param(
+            [command("OvnEIPCreated", "oeip/out")],
+            command("OvnEIPSpecChanged", "oeip/out", spec_type="lsp"),
+            command("OvnSNATCreated", "osnat/one", spec_ovnEip="out"),
+            "OvnEip out is of type lsp",
+            id="an OvnEip becomes a gateway node's, a rule is made on it",
+        ),
+        pytest.param(
             [],
             command("VPCCreated", "vpc/shop"),
             Command(event="VPCCreated", key=key_of("vpc/shop"), identity="again", actor="bob", time=1),
