@@ -16,7 +16,7 @@ from domain.world import Resource, World
 from projections import vpc_status
 from projections.findings.leaked_ip import LeakedIP
 from projections.findings.lost_update import LostUpdate
-from projections.findings.overdue import FLOOR, Reactions, release_of
+from projections.findings.overdue import FLOOR, GUARD, Reactions, release_of
 from projections.findings.rule import (
     ALL,
     ERROR,
@@ -105,6 +105,10 @@ class StuckDeletion(Rule):
             elif resource.terminating and resource.finalizers:
                 known = bool(resource.deletion_at) and resource.seen_from_birth
                 self._terminating[key] = (resource.uid, resource.deletion_at, resource.deletion_time, known)
+            elif event.type.endswith("Guarded") and resource.seen_from_birth:
+                span = event.time - resource.born_time
+                if span <= FLOOR:  # one that comes later is an upgrade's, not a reaction to the create
+                    self._reactions.seen(GUARD, span)
         for vpc in [key] if key.kind == "vpc" else list(self._ghosted):
             self._watch_ghosts(vpc, at, world)
 

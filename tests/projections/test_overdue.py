@@ -2,7 +2,7 @@
 
 import pytest
 
-from projections.findings.overdue import DELAYS, FACTOR, FLOOR, UNSEEN, Overdue, Reactions, release_of
+from projections.findings.overdue import DELAYS, FACTOR, FLOOR, GUARD, UNSEEN, Overdue, Reactions, release_of
 
 SECOND = 1_000_000
 PLAIN = "namespace"
@@ -83,6 +83,15 @@ def test_releases_of_other_kinds_are_a_measure_where_one_kind_was_never_released
     reactions.seen(release_of("ip"), 6 * SECOND)
     assert Overdue(reactions, 0).limit(release_of("subnet")) == FACTOR * 6 * SECOND
     assert Overdue(reactions, 0).limit(release_of("vpc")) == FACTOR * 6 * SECOND + DELAYS["release-vpc"]
+
+
+def test_how_soon_the_finalizer_came_on_is_a_measure_where_nothing_was_released():
+    reactions = Reactions()
+    reactions.seen(GUARD, 20_000)
+    assert Overdue(reactions, 0).limit(release_of("subnet")) == FLOOR
+    assert Overdue(reactions, 0).limit(PLAIN) == UNSEEN
+    reactions.seen(release_of("ip"), SECOND)
+    assert Overdue(reactions, 0).limit(release_of("subnet")) == pytest.approx(FACTOR * SECOND, rel=0.06)
 
 
 def test_other_reactions_are_no_measure_of_releases_nor_releases_of_them():
