@@ -301,7 +301,7 @@ def _tell_of_bad_input(outcome: app.Outcome, ledger_path: str | None) -> None:
         elif not tally.records:
             tell(f"{path}: skipped, it is empty")
         elif tally.format == UNKNOWN_FORMAT:
-            tell(f"{path}: skipped, its first lines hold no audit event")
+            tell(f"{path}: skipped, it holds no audit event")
     if all(tally.format == UNKNOWN_FORMAT for tally in outcome.tallies):
         fail(
             "nothing that was given is an audit log (audit.k8s.io events, one JSON object a line, plain or gzip); "

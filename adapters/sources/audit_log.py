@@ -34,6 +34,7 @@ FORMAT = "audit.k8s.io"
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _OTHER_SUBRESOURCES = frozenset({"log", "attach", "portforward", "proxy", "token", "ephemeralcontainers"})
+_REVISION_TEST = ("test", "/metadata/resourceVersion")
 TRUNCATED = "the API server cut its bodies off"
 BELOW = "recorded without its answer, below level RequestResponse"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -163,6 +164,14 @@ class _Objects(msgspec.Struct):
     items: list[msgspec.Raw] = []
 
 
+class _Step(msgspec.Struct):
+    """One operation of a JSON patch."""
+
+    op: str = ""
+    path: str = ""
+    value: Any = None
+
+
 class _Target(msgspec.Struct):
     name: str = ""
 
@@ -183,6 +192,7 @@ _object = msgspec.json.Decoder(_Object)
 _pod = msgspec.json.Decoder(_Pod)
 _objects = msgspec.json.Decoder(_Objects)
 _asked = msgspec.json.Decoder(_Asked)
+_steps = msgspec.json.Decoder(list[_Step])
 
 
 class Recognised(NamedTuple):
@@ -452,14 +462,18 @@ def _actor(event: _Line) -> str:
 
 
 def _read_revision(event: _FullLine) -> int | None:
-    """The revision its writer had read: a PUT's objectRef has it, of a patch only a body that names it."""
+    """The revision its writer had read: a PUT's objectRef has it, of a patch only a body that names or tests it."""
     reference = event.objectRef or _Reference()
     if event.verb == "update" and reference.resourceVersion:
         return _number(reference.resourceVersion)
     asked = bytes(event.requestObject)
-    if event.verb != "patch" or b'"resourceVersion"' not in asked or not asked.startswith(b"{"):
+    if event.verb != "patch" or b"resourceVersion" not in asked:
         return None
     try:
+        if asked.startswith(b"["):
+            # A JSON patch says so by a test, which is how our own repairs guard themselves.
+            tested = (step for step in _steps.decode(asked) if (step.op, step.path) == _REVISION_TEST)
+            return next((_number(step.value) for step in tested if isinstance(step.value, str)), None)
         return _number(_asked.decode(asked).metadata.resourceVersion)
     except _UNREADABLE:
         return None  # the label of some field, or a body of another shape

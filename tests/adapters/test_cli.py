@@ -90,7 +90,7 @@ def test_an_error_inside_netledger_is_not_taken_for_open_errors(monkeypatch, cap
         (["replay", "nowhere.log"], "nowhere.log: there is no such file or folder"),
         (["replay", "{empty}"], "holds no files"),
         (["replay", "{nothing}"], "skipped, it is empty"),
-        (["replay", "{text}"], "hold no audit event"),
+        (["replay", "{text}"], "holds no audit event"),
         (["replay", "{text}"], "nothing that was given is an audit log"),
         (["replay", SHOP, "--at", "yesterday"], "neither a revision"),
         (["replay", SHOP, "--patience", "nan"], "give seconds"),
