@@ -20,8 +20,6 @@ BOUND = "BOUND"
 LIVE = (UNBOUND, BOUND, SIGHTED)
 
 SWITCH = "metadata.annotations[ovn.kubernetes.io/logical_switch]"
-CIDR = "metadata.annotations[ovn.kubernetes.io/cidr]"
-EXCLUDE = "metadata.annotations[ovn.kubernetes.io/exclude_ips]"
 
 LIFECYCLE = Lifecycle(
     "namespace",

@@ -16,7 +16,6 @@ from domain.resources import Key
 from domain.world import Resource, World
 from projections.standing import Standing
 
-KIND = "subnet"
 COUNTS_KEPT = 64
 """How many different counts of one subnet are remembered, each with when it last was right."""
 

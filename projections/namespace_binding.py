@@ -13,8 +13,6 @@ from domain.resources import Key
 from domain.world import Resource, World
 from projections.standing import Standing
 
-KIND = "namespace"
-
 
 def serves(subnet: Resource, name: str, labels: Mapping[str, str]) -> bool:
     """Whether a subnet serves a namespace: it is the default, it names it, or one of its selectors chooses it."""

@@ -11,7 +11,6 @@ from domain.subnet import serves_its_vpc
 from domain.world import Resource, World
 from projections.standing import Standing
 
-KIND = "vpc"
 SUBNETS = "status.subnets"
 PEERS = "status.vpcPeerings"
 SWITCH = "status.defaultLogicalSwitch"

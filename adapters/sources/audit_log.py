@@ -90,10 +90,6 @@ class _Metadata(msgspec.Struct):
     finalizers: list[str] | None = None
 
 
-class _NamespaceSpec(msgspec.Struct):
-    finalizers: list[str] | None = None
-
-
 class _Details(msgspec.Struct):
     uid: str = ""
 

@@ -99,7 +99,7 @@ class LeakedIP(Rule):
         if ip is None:
             self._released(event, at, world)
             return
-        if event.happened in (vocabulary.begun, vocabulary.sighted, vocabulary.sighted_terminating):
+        if event.happened in vocabulary.beginnings:
             self._forget(key)
             holder = pod_of(key, ip.fields)
             if holder is not None and (departed := world.gone(holder)) is not None and departed.seen:

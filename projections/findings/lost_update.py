@@ -139,7 +139,7 @@ class LostUpdate(Rule):
         if resource is None:
             self._end(key, at)
             return
-        if event.happened in (vocabulary.begun, vocabulary.sighted, vocabulary.sighted_terminating):
+        if event.happened in vocabulary.beginnings:
             self._end(key, at)
             self._claims[key] = {}
         claims = self._claims.setdefault(key, {})

@@ -52,23 +52,17 @@ class OrphanedSubnet(Rule):
     upstream = ("kube-ovn#5028", "kube-ovn#5068", "kube-ovn#4104", "kube-ovn#6836")
     watches: ClassVar = {
         "subnet": begin_and_end("subnet", "SubnetOrphaned", "SubnetAdopted"),
-        "vpc": frozenset({VOCABULARY["vpc"].ended}),
     }
 
     def __init__(self) -> None:
         self._open: dict[Key, _Orphan] = {}
         self._deletions: dict[Key, int] = {}
         self._healed: list[tuple[_Orphan, int, int]] = []
-        self._removals: dict[str, int] = {}  # VPC: the place of the event by which it went
 
     def apply(self, event: Event, at: int, world: World) -> None:
         if event.type == OBSERVED:
             return
-        vocabulary = VOCABULARY[event.key.kind]
-        if event.key.kind == "vpc":
-            if event.happened == vocabulary.ended:
-                self._removals[event.key.name] = at
-            return
+        vocabulary = VOCABULARY["subnet"]
         subnet = world.get(event.key)
         known = self._open.get(event.key)
         if known is not None and event.happened == vocabulary.deletion_requested:
@@ -83,7 +77,7 @@ class OrphanedSubnet(Rule):
                 vpc=name,
                 since=at,
                 vpc_deletion=departed.deletion_at if departed else 0,
-                vpc_gone=departed.at if departed else self._removals.get(name, 0),
+                vpc_gone=departed.at if departed else 0,
                 born=subnet.born_at if event.type == REFUSED else 0,
             )
         elif known is not None and (subnet is None or (not orphaned and not subnet.terminating)):
@@ -93,11 +87,6 @@ class OrphanedSubnet(Rule):
     def orphans(self, world: World) -> list[Key]:
         """The subnets that are orphans now, those in deletion too: they block a handler as long as they are there."""
         return [key for key in self._open if key in world.live]
-
-    def explains(self, event: Event, at: int) -> bool:
-        """Whether a refusal is what this rule tells of already."""
-        told = [orphan for orphan, _, _ in self._healed] + list(self._open.values())
-        return any(at in (orphan.vpc_gone, orphan.since) for orphan in told)
 
     def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
         seen: dict[Key, int] = {}

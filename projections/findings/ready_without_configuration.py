@@ -82,7 +82,7 @@ class ReadyWithoutConfiguration(Rule):
         self._healed: list[tuple[_Fault, int, int]] = []
         self._unset: dict[Key, int] = {}  # when ready was last set to false
         self._story: dict[Key, list[int]] = {}  # EIP: what happened to it and its rules since the pod came
-        self._replaced: dict[Key, tuple[int, int]] = {}  # EIP or rule: since when it waits to be configured again
+        self._replaced: dict[Key, int] = {}  # EIP or rule: since when it waits to be configured again
         self._before: dict[Key, tuple[int, ...]] = {}  # pod name: how the one before went
         self._started: dict[tuple[Key, str, str], int] = {}  # pod's name, kind and rule: when it was started last
         self._with_exec: dict[str, None] = {}  # pods, by uid, that an exec was recorded for
@@ -118,7 +118,7 @@ class ReadyWithoutConfiguration(Rule):
                 self._story.pop(event.key, None)
             return
         if event.happened.endswith("GatewayPodReplaced"):
-            self._replaced[event.key] = (at, event.time)
+            self._replaced[event.key] = event.time
             self._story.pop(event.key, None)
             self._leave_over(event, at, world, resource)
         elif event.happened.endswith("Configured") and not event.happened.endswith("Deconfigured"):
@@ -188,7 +188,7 @@ class ReadyWithoutConfiguration(Rule):
     def _configured(self, event: Event, at: int) -> None:
         waited = self._replaced.pop(event.key, None)
         if waited is not None:
-            self._reactions.seen(event.key.kind, event.time - waited[1])
+            self._reactions.seen(event.key.kind, event.time - waited)
         fault = self._open.get(event.key)
         if fault is not None and event.received and event.received <= fault.time:
             # The exec overlaps the write: which came first rests on time alone, and no finding rests on that.
