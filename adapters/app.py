@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from adapters.judging import Judged, fold, judge
 from adapters.ledger import Ledger, Placed
 from adapters.ordering import Heads
 from adapters.ports import Journal
-from adapters.sources.audit_log import NotAnAuditEvent, moment
+from adapters.sources.dialect import NotARecord, moment
 from adapters.stores.sqlite_file import Mode, SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
@@ -84,7 +83,7 @@ def read_moment(text: str) -> Moment:
         return Moment(None, int(text))
     try:
         return Moment(moment(text, "--at"), None)
-    except NotAnAuditEvent:
+    except NotARecord:
         raise NotAMoment(
             f"{text!r} is neither a revision (digits, such as 330) nor a time (such as 2026-11-21T01:24:04.5Z)"
         ) from None
@@ -143,11 +142,6 @@ def end_of(journal: Journal) -> int:
     """The time of the last record of all, in microseconds since 1970; 0 for an empty journal."""
     last = span_of(journal).last
     return moment(last, "the last record's time") if last else 0
-
-
-def iso(time: int) -> str:
-    """A moment as RFC 3339 in UTC, to the microsecond."""
-    return datetime.fromtimestamp(time / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _store(file: SQLiteFile) -> Store:

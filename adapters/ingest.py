@@ -1,6 +1,6 @@
-"""Reads files into the journal: opens what it is given, looks at every line once, keeps what concerns us.
+"""Reads files into the journal: opens what it is given, sees what dialect it is in, keeps what concerns us.
 
-What cannot be used is kept aside with its line number and reason, and the rest goes on. Nothing larger than a line is
+What cannot be used is kept aside with its line number and reason, and the rest goes on. Nothing larger than a record is
 held in memory, and of a line no more than `LINE_BYTES`. `adapters/ordering.py` is next: it reads the journal back in
 the one true order.
 """
@@ -13,13 +13,15 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
 import msgspec
 
 from adapters.ports import Aside, Journal, Record
-from adapters.sources import audit_log
+from adapters.sources import dialects
+from adapters.sources.dialect import About, Dialect, Ignored, Line, Recognised, Unknown
 from domain.order import Head
 
 LINE_BYTES = 32 << 20
@@ -28,7 +30,7 @@ LINE_BYTES = 32 << 20
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 4 << 20
 HEAD_LINES = 10_000
-"""How many of the bad lines before a file's first audit event are kept aside; more are only counted."""
+"""How many of the bad lines before a file shows its dialect are kept aside; more are only counted."""
 UNKNOWN_FORMAT = "unknown"
 
 Progress = Callable[[int], None]
@@ -40,13 +42,18 @@ class NothingToRead(Exception):
 
 
 class Tally(msgspec.Struct):
-    """What became of the records of one source, in this reading: the four counts add up to `records`."""
+    """What became of the records of one source, in this reading: the five counts add up to `records`.
+
+    `ignored` say nothing about our kinds; `unknown` are good records whose words the dialect's tables do not know;
+    `unrecognised` could not be read.
+    """
 
     path: str
     format: str
     records: int = 0
     recognised: int = 0
     ignored: int = 0
+    unknown: int = 0
     unrecognised: int = 0
     duplicates: int = 0
 
@@ -103,15 +110,24 @@ def ingest(
     journal: Journal,
     progress: Progress = lambda bytes_read: None,
     accepted: Callable[[int, list[Head]], None] = lambda number, heads: None,
+    *,
+    format: str | None = None,
+    about: About | None = None,
 ) -> Tally:
     """Read one file into the journal. Everything counted as recognised is on disk when this returns.
 
-    `accepted` is told the number and the heads of every record that is new to the journal.
+    `accepted` is told the number and the heads of every record that is new to the journal. `format` is the name of a
+    dialect, for a source that does not show what it is; `about` is what is known of it from outside.
 
     Raises `NothingToRead` where the file cannot be opened, and the journal's `StoreError`.
     """
     with _opened(path) as (raw, lines):
-        return _Reading(path, journal, raw, progress, accepted).read(lines)
+        about = (about or About())._replace(path=path, modified=_modified(path))
+        return _Reading(about, journal, raw, progress, accepted).read(lines, dialects.called(format or ""))
+
+
+def _modified(path: str) -> int:
+    return Path(path).stat().st_mtime_ns // 1000 if path != "-" else 0
 
 
 class _Reading:
@@ -119,67 +135,73 @@ class _Reading:
 
     def __init__(
         self,
-        path: str,
+        about: About,
         journal: Journal,
         raw: _Counted,
         progress: Progress,
         accepted: Callable[[int, list[Head]], None],
     ) -> None:
+        self.about = about
         self.accepted = accepted
         self.heads: list[list[Head]] = []
         self.journal = journal
         self.raw = raw
         self.progress = progress
-        self.tally = Tally(path, UNKNOWN_FORMAT)
+        self.tally = Tally(about.path, UNKNOWN_FORMAT)
         self.source = 0
         self.span = Span()
         self.records: list[Record] = []
         self.held = 0
         self.aside: list[Aside] = []
 
-    def read(self, lines: Iterator[tuple[int, bytes, str]]) -> Tally:
-        # Until its first audit event shows what a file is, it may be anything, and nothing is kept of it.
-        for number, line, wrong in lines:
-            reason = wrong or audit_log.why_not(line)
-            if not reason:
-                break
-            self.tally.records += 1
-            self.tally.unrecognised += 1
-            if len(self.aside) < HEAD_LINES:
-                self.aside.append(Aside.of(number, reason, line))
-        else:
-            self.aside = []
-            return self.tally
-        self.tally.format = audit_log.FORMAT
+    def read(self, lines: Iterator[Line], dialect: Dialect | None) -> Tally:
+        beginning: list[Line] = []
+        while dialect is None:
+            # Until it shows what it is, a file may be anything, and nothing is kept of it.
+            self._skip(beginning)
+            beginning = list(_beginning(lines))
+            if not beginning:
+                self.aside = []
+                return self.tally
+            dialect = dialects.recognise([line for _, line, wrong in beginning if not wrong])
+        self.tally.format = dialect.FORMAT
         self.source = self.journal.source(self.tally.path, self.tally.format)
         before = next(source for source in self.journal.sources() if source.id == self.source)
         if before.summary:
             self.span = msgspec.msgpack.decode(before.summary, type=Span)
-        self._line(number, line, "")
-        for number, line, wrong in lines:
-            self._line(number, line, wrong)
+        for number, payload, what in dialect.read(chain(beginning, lines), self.about):
+            self._take(number, payload, what)
         self._commit()
         return self.tally
 
-    def _line(self, number: int, line: bytes, wrong: str) -> None:
+    def _skip(self, lines: Iterable[Line]) -> None:
+        for number, line, wrong in lines:
+            if line.strip() or wrong:
+                self.tally.records += 1
+                self.tally.unrecognised += 1
+                if len(self.aside) < HEAD_LINES:
+                    self.aside.append(Aside.of(number, wrong or "it is in no format that is known here", line))
+
+    def _take(self, number: int, payload: bytes, what: Recognised | Ignored | Unknown | str) -> None:
         tally = self.tally
-        tally.records += 1
-        try:
-            if wrong:
-                raise audit_log.NotAnAuditEvent(wrong)
-            found = audit_log.classify(line)
-        except audit_log.NotAnAuditEvent as error:
+        if isinstance(what, Recognised):
+            tally.records += 1
+            self.span.reach(what.time)
+            self.heads.append(what.heads)
+            self.records.append(Record(what.identity, what.fingerprint, number, payload))
+            self.held += len(payload)
+        elif isinstance(what, str):
+            tally.records += 1
             tally.unrecognised += 1
-            self.aside.append(Aside.of(number, str(error), line))
-            self.held += len(line)
+            self.aside.append(Aside.of(number, what, payload))
+            self.held += len(payload)
         else:
-            self.span.reach(found.time)
-            if isinstance(found, audit_log.Ignored):
-                tally.ignored += 1
+            tally.records += what.records
+            self.span.reach(what.time)
+            if isinstance(what, Ignored):
+                tally.ignored += what.records
             else:
-                self.heads.append(found.heads)
-                self.records.append(Record(found.identity, found.fingerprint, number, line))
-                self.held += len(line)
+                tally.unknown += what.records
         if self.held >= BATCH_BYTES or len(self.records) >= BATCH_RECORDS or len(self.aside) >= BATCH_RECORDS:
             self._commit()
         elif not tally.records % BATCH_RECORDS:
@@ -197,6 +219,16 @@ class _Reading:
                 self.accepted(number, heads)
         self.records, self.heads, self.aside, self.held = [], [], [], 0
         self.progress(self.raw.taken())
+
+
+def _beginning(lines: Iterator[Line]) -> Iterator[Line]:
+    """The next lines, as many as it takes to see what they are."""
+    size = 0
+    for count, line in enumerate(lines, 1):
+        yield line
+        size += len(line[1])
+        if count == dialects.BEGINNING_LINES or size >= dialects.BEGINNING_BYTES:
+            return
 
 
 # ---- opening
@@ -229,7 +261,7 @@ class _opened:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def __enter__(self) -> tuple[_Counted, Iterator[tuple[int, bytes, str]]]:
+    def __enter__(self) -> tuple[_Counted, Iterator[Line]]:
         try:
             self.file: IO[bytes] = sys.stdin.buffer if self.path == "-" else Path(self.path).open("rb")
         except OSError as error:
@@ -245,8 +277,8 @@ class _opened:
             self.file.close()
 
 
-def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes, str]]:
-    """The lines that hold something, numbered from 1. A file that breaks off ends with a line that says so."""
+def _lines(stream: IO[bytes]) -> Iterator[Line]:
+    """The lines, numbered from 1, empty ones too. A file that breaks off ends with a line that says so."""
     number = 0
     while True:
         try:
@@ -262,6 +294,6 @@ def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes, str]]:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             yield number + 1, b"", f"the gzip file breaks off or is damaged here: {error}"
             return
-        line = line.strip(b" \t\r\n\xef\xbb\xbf") if number == 1 else line.strip(b" \t\r\n")
-        if line:
-            yield number, line, ""
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        yield number, line.rstrip(b"\r\n"), ""

@@ -18,7 +18,7 @@ import msgspec
 import zstandard
 
 from adapters.ports import Journal
-from adapters.sources import audit_log
+from adapters.sources import dialects
 from domain.decide import COMMAND
 from domain.operations import Operation, OrderKey
 from domain.order import Head, Sequencer
@@ -42,7 +42,7 @@ class Ordered(NamedTuple):
 
     def operation(self) -> Operation:
         """The bodies, read: what the record says."""
-        return audit_log.operation(self.payload, self.order.part, self.order, self.outcome)
+        return dialects.of(self.order.identity).operation(self.payload, self.order, self.outcome)
 
 
 class Heads:
@@ -68,7 +68,7 @@ class Heads:
             if entry.identity.startswith(f"{COMMAND}:"):
                 self.upto = entry.number  # a command is decided where it is given: it was not observed
             else:
-                self.add(entry.number, audit_log.heads(entry.identity, entry.payload))
+                self.add(entry.number, dialects.of(entry.identity).heads(entry.identity, entry.payload))
             count += 1
             if not count % 1_000:
                 progress(1_000)

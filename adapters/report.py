@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters.app import Outcome, Store, iso, span_of
+from adapters.app import Outcome, Store, span_of
 from adapters.paper import Paper, counted
-from adapters.sources.audit_log import BELOW, TRUNCATED, moment
+from adapters.sources.audit_log import BELOW, TRUNCATED
+from adapters.sources.dialect import iso, moment
 from domain.events import OBSERVED, REFUSED, Event
 from domain.operations import request_of
 from domain.resources import Key
@@ -45,6 +46,7 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
                 "records": tally.records,
                 "recognised": tally.recognised,
                 "ignored": tally.ignored,
+                "unknown": tally.unknown,
                 "unrecognised": tally.unrecognised,
                 "duplicates": tally.duplicates,
             }

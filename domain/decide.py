@@ -26,6 +26,7 @@ from domain.operations import (
     MADE,
     RAN,
     REMOVED,
+    TESTIFIED,
     UNCHANGED,
     UNKNOWN,
     Fields,
@@ -59,7 +60,9 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 def decide(world: World, operation: Operation) -> list[Event]:
     """The events that an observed operation is, in order. Total: it refuses by recording, and never raises."""
     made = _Decision(world, operation)
-    if operation.outcome == RAN:
+    if operation.outcome == TESTIFIED:
+        made.testified()
+    elif operation.outcome == RAN:
         made.ran()
     elif operation.outcome == MADE and operation.subresource in ("binding", "eviction"):
         made.answered_with_a_status()
@@ -224,6 +227,11 @@ class _Decision:
         changed: Changes = {f"command[{n}]": (None, command) for n, command in enumerate(commands)}
         self.add("GatewayCommandStarted", changed, fields)
 
+    def testified(self) -> None:
+        """Somebody says so: the event is what was said, and the phrase is how."""
+        self.phrase = self.operation.verb
+        self.events.append(self._event(self.operation.testimony, {}, self.before.fields if self.before else {}))
+
     def answered_with_a_status(self) -> None:
         """Binding and eviction: the answer shows no object, but what it did to the pod is known."""
         before = self.before
@@ -290,6 +298,7 @@ class _Decision:
             read_revision=operation.read_revision,
             order=operation.order,
             code=operation.code,
+            evidence=operation.evidence,
             changed=changed,
             tags=tags,
             **more,

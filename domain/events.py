@@ -25,6 +25,28 @@ REFUSED = "TransitionRefused"
 OBSERVED = "AttemptObserved"  # a read, a no-op, a refused or dry-run request, or one without bodies
 GENERATION = "GenerationStarted"  # a record came that sorts before what was decided: from here again
 
+# What a controller's log or a Kubernetes Event says: testimony on a resource of any kind, in any state. It moves nothing.
+CHANGE_NOTICED = "ChangeNoticed"  # a controller's watch saw the object change
+RUN_STARTED = "RunStarted"  # a handler began to work on it
+RUN_FAILED = "RunFailed"  # that run ended in an error and was put back into its queue
+RUN_ENDED = "RunEnded"  # that run ended, by its own word
+ACT_LOGGED = "ActLogged"  # a controller says that it did something to it
+REFUSAL_LOGGED = "RefusalLogged"  # a controller says that it would not
+ERROR_LOGGED = "ErrorLogged"  # a controller says what went wrong with it
+EVENT_REPORTED = "EventReported"  # a Kubernetes Event
+TESTIMONIES = frozenset(
+    {
+        CHANGE_NOTICED,
+        RUN_STARTED,
+        RUN_FAILED,
+        RUN_ENDED,
+        ACT_LOGGED,
+        REFUSAL_LOGGED,
+        ERROR_LOGGED,
+        EVENT_REPORTED,
+    }
+)
+
 Changes = dict[str, tuple[Any, Any]]
 """Field path to (before, after); `None` stands for absent."""
 
@@ -35,7 +57,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `received` and `time` are when the request came and was answered, in microseconds since 1970; `revision` is the API
     server's, where this write made one; `read_revision` the one its writer had read, where the record says so; `record`
     identifies the evidence; `cause` names the event that this one follows from ("VPCRemoved vpc:shop"), where it is
-    not a record's own.
+    not a record's own; `evidence` names the other records that show the same operation.
 
     A refusal says what was `attempted`, the `reason`, and the state it `leads_to`; an observation says its `outcome`.
     """
@@ -60,6 +82,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str = ""
     code: int = 0
     tags: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
     schema: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)  # a factory's value is always written out
 
     @property

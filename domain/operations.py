@@ -24,6 +24,9 @@ REFUSED = "refused"  # the API server said no
 DRY_RUN = "dry-run"  # looked like a success, and was only tried
 UNKNOWN = "unknown"  # no bodies: what it did cannot be read from the record
 RAN = "ran"  # a command was started in a pod
+SEEN = "seen"  # a source shows what the object was at a revision, and not who made it so
+SEEN_GONE = "seen-gone"  # a source shows that the object went, and not by whose doing
+TESTIFIED = "testified"  # a controller's log or a Kubernetes Event says so: a claim about what was done
 
 FINALIZERS = "metadata.finalizers"
 DELETION = "metadata.deletionTimestamp"
@@ -49,7 +52,8 @@ class Operation(msgspec.Struct, kw_only=True):
 
     `time` and `received` are microseconds since 1970. `revision` is the one this write made (`None` where it made
     none); `read_revision` is the one its writer had read, where the record says so. `after` are the fields of
-    the answer. `command` are the words of an exec.
+    the answer. `command` are the words of an exec. `testimony` is the type of event that a controller's log or a
+    Kubernetes Event bears witness to. `evidence` are the identities of other records that show the same operation.
     """
 
     order: OrderKey
@@ -68,6 +72,8 @@ class Operation(msgspec.Struct, kw_only=True):
     read_revision: int | None = None
     after: Fields | None = None
     command: tuple[str, ...] = ()
+    testimony: str = ""
+    evidence: tuple[str, ...] = ()
 
 
 # An annotation that repeats the whole object.

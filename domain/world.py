@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from domain import lifecycle
-from domain.events import OBSERVED, REFUSED, Event, Vocabulary
+from domain.events import OBSERVED, REFUSED, TESTIMONIES, Event, Vocabulary
 from domain.kinds import VOCABULARY
 from domain.operations import DELETION, FINALIZERS, UNKNOWN, Fields, request_of
 from domain.resources import FINALIZER, KINDS, Key
@@ -146,6 +146,8 @@ class World:
             return
         if event.type == OBSERVED:
             self._observe(event, at)
+        elif event.type in TESTIMONIES:
+            return  # what somebody says of it moves nothing
         elif event.type != REFUSED or event.leads_to:
             self._happen(event, at, vocabulary)
 

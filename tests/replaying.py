@@ -21,7 +21,7 @@ from adapters.ingest import Span, Tally, ingest
 from adapters.judging import Judged, judge
 from adapters.ledger import Ledger
 from adapters.ports import Journal
-from adapters.sources.audit_log import moment
+from adapters.sources.dialect import moment
 from adapters.stores.memory import InMemoryJournal
 from domain.events import Event
 from projections.findings.rule import ERROR, OPEN, Finding

@@ -8,12 +8,13 @@ that these three handle are in docs/audit-logs.md. `adapters/ingest.py` is next:
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from adapters.sources.dialect import About, Found, Ignored, Line, NotARecord, Recognised, moment
 from domain.operations import (
     DELETION,
     DRY_RUN,
@@ -31,6 +32,7 @@ from domain.order import Head
 from domain.resources import BY_RESOURCE, Key, Kind
 
 FORMAT = "audit.k8s.io"
+PREFIX = "audit"
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _OTHER_SUBRESOURCES = frozenset({"log", "attach", "portforward", "proxy", "token", "ephemeralcontainers"})
@@ -38,7 +40,6 @@ _REVISION_TEST = ("test", "/metadata/resourceVersion")
 TRUNCATED = "the API server cut its bodies off"
 BELOW = "recorded without its answer, below level RequestResponse"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _User(msgspec.Struct):
@@ -191,38 +192,35 @@ _asked = msgspec.json.Decoder(_Asked)
 _steps = msgspec.json.Decoder(list[_Step])
 
 
-class Recognised(NamedTuple):
-    """A record about one of our kinds. `time` is its stage time as the log writes it; `heads` are as `heads` gives."""
-
-    identity: str
-    fingerprint: bytes
-    time: str
-    heads: list[Head]
+def recognises(beginning: list[bytes]) -> bool:
+    """Whether any of these lines is an audit event: a log may begin with what is none."""
+    return any(line and not why_not(line) for line in beginning)
 
 
-class Ignored(NamedTuple):
-    """A good record that says nothing about our kinds. Its time counts for how long the log lasts."""
-
-    time: str
-
-
-class NotAnAuditEvent(Exception):
-    """The line is not an audit event. The message says what is wrong with it, for a person."""
+def read(lines: Iterator[Line], about: About) -> Iterator[Found]:
+    """Every line that holds something, each for what it is."""
+    for number, line, wrong in lines:
+        line = line.strip(b" \t\r\n")
+        if wrong:
+            yield Found(number, line, wrong)
+        elif line:
+            try:
+                yield Found(number, line, classify(line))
+            except NotARecord as error:
+                yield Found(number, line, str(error))
 
 
 def classify(line: bytes) -> Recognised | Ignored:
-    """What one line is. Raises `NotAnAuditEvent`."""
+    """What one line is. Raises `NotARecord`."""
     try:
         event = _head_line.decode(line)
     except _UNREADABLE as error:
         event = _noise(line, error)
     if not event.apiVersion.startswith("audit.k8s.io/") or event.kind != "Event":
-        raise NotAnAuditEvent(
-            f"kind {event.kind or '(none)'} of {event.apiVersion or '(no apiVersion)'} is no audit event"
-        )
+        raise NotARecord(f"kind {event.kind or '(none)'} of {event.apiVersion or '(no apiVersion)'} is no audit event")
     if _kind_of(event) is None:
         return Ignored(event.stageTimestamp)
-    identity = f"audit:{event.auditID}@{_received(event)}/{event.stage}"
+    identity = f"{PREFIX}:{event.auditID}@{_received(event)}/{event.stage}"
     said = f"{event.verb} {event.requestURI} {event.user.username} {event.stageTimestamp} {_code(event)}"
     return Recognised(
         identity=identity,
@@ -237,9 +235,9 @@ def _noise(line: bytes, error: Exception) -> _HeadLine:
     try:
         event = _line.decode(line)
     except _UNREADABLE as cause:
-        raise NotAnAuditEvent(_why(cause)) from None
+        raise NotARecord(_why(cause)) from None
     if _kind_of(event) is not None:
-        raise NotAnAuditEvent(_why(error)) from None
+        raise NotARecord(_why(error)) from None
     return _HeadLine(**{name: getattr(event, name) for name in _Line.__struct_fields__})
 
 
@@ -247,21 +245,9 @@ def why_not(line: bytes) -> str:
     """Why a line is no audit event; empty if it is one."""
     try:
         classify(line)
-    except NotAnAuditEvent as error:
+    except NotARecord as error:
         return str(error)
     return ""
-
-
-def moment(text: str, name: str) -> int:
-    """Microseconds since 1970 of an RFC 3339 time. Raises `NotAnAuditEvent`."""
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise NotAnAuditEvent(f"{name} {text[:40]!r} is not a time") from None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    since = when - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def heads(identity: str, payload: bytes) -> list[Head]:
@@ -312,16 +298,16 @@ def _heads(event: _HeadLine, identity: str) -> list[Head]:
     ]
 
 
-def operation(payload: bytes, head_part: int, order: OrderKey, outcome: str) -> Operation:
+def operation(payload: bytes, order: OrderKey, outcome: str) -> Operation:
     """The operation that a record is, now that its place and outcome are known.
 
     A body that cannot be read makes it an attempt whose effect is unknown.
     """
     event = _full_line.decode(payload)
     try:
-        return _operation(event, head_part, order, outcome)
+        return _operation(event, order.part, order, outcome)
     except (*_UNREADABLE, IndexError) as error:
-        unreadable = _operation(event, head_part, order, UNKNOWN)
+        unreadable = _operation(event, order.part, order, UNKNOWN)
         return msgspec.structs.replace(unreadable, reason=f"its body cannot be read: {_why(error)}")
 
 
@@ -501,7 +487,7 @@ def _received(event: _Line) -> str:
 def _received_at(event: _Line, time: int) -> int:
     try:
         return moment(_received(event), "requestReceivedTimestamp")
-    except NotAnAuditEvent:
+    except NotARecord:
         return time
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from domain.events import REFUSED, Event
+from domain.events import REFUSED, TESTIMONIES, Event
 from domain.resources import Key
 from domain.world import World
 from projections.findings.illegal_transition import IllegalTransition, explained
@@ -87,7 +87,7 @@ class Judge:
 
 def _watches(rule: Rule, kind: str, event: str) -> bool:
     """Whether a rule is fed events of a type on a kind."""
-    if kind not in rule.watches:
+    if kind not in rule.watches or event in TESTIMONIES:
         return False
     types = rule.watches[kind]
     return types is None or event in types or event == REFUSED

@@ -32,7 +32,7 @@ def operation(verb: str, asked: object, revision_of_put: str = "") -> Operation:
         "requestReceivedTimestamp": "2026-11-21T01:24:03.1Z",
         "stageTimestamp": "2026-11-21T01:24:03.2Z",
     }
-    return audit_log.operation(json.dumps(record).encode(), 0, OrderKey(31, 0, 1, "x"), MADE)
+    return audit_log.operation(json.dumps(record).encode(), OrderKey(31, 0, 1, "x"), MADE)
 
 
 @pytest.mark.parametrize(

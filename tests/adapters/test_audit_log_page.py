@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from adapters.sources.audit_log import Recognised, classify
+from adapters.sources.audit_log import classify
+from adapters.sources.dialect import Recognised
 from tests.replaying import lines_of, replay_lines
 
 ROOT = Path(__file__).parents[2]

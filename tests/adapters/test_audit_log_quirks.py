@@ -17,7 +17,8 @@ import pytest
 
 from adapters.ingest import NothingToRead, Span, files_in, ingest
 from adapters.ordering import in_order
-from adapters.sources.audit_log import Ignored, Recognised, classify, heads
+from adapters.sources.audit_log import classify, heads
+from adapters.sources.dialect import Ignored, Recognised
 from adapters.stores.memory import InMemoryJournal
 from domain.events import OBSERVED, REFUSED, Event
 from domain.operations import (

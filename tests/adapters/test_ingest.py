@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from adapters import ingest as ingesting
 from adapters.ingest import NothingToRead, Span, Tally, files_in, ingest, size_of
 from adapters.ports import EXCERPT_BYTES, Journal, KeptAside
-from adapters.sources.audit_log import FORMAT, Ignored, Recognised, classify
+from adapters.sources.audit_log import FORMAT, classify
+from adapters.sources.dialect import Ignored, Recognised
 from adapters.stores.memory import InMemoryJournal
 from tests.replaying import DATA, lines_of, recording, replay
 

@@ -21,7 +21,8 @@ from adapters.ingest import Tally, ingest
 from adapters.judging import Judged, judge
 from adapters.ledger import Ledger
 from adapters.ports import KeptAside
-from adapters.sources.audit_log import NotAnAuditEvent, Recognised, classify
+from adapters.sources.audit_log import classify
+from adapters.sources.dialect import NotARecord, Recognised
 from adapters.stores.memory import InMemoryJournal
 from domain.operations import UNKNOWN
 from tests.replaying import LONG_SEARCH, lines_of, replay_lines
@@ -237,7 +238,7 @@ def altered_line(path: Path_, value: Json, line: bytes = VPC_MADE, **more: Any) 
 )
 def test_a_wrong_type_that_the_order_needs_is_kept_aside_with_its_reason(path, value):
     line = json.dumps(altered(json.loads(VPC_MADE), path, value)).encode()
-    with pytest.raises(NotAnAuditEvent):
+    with pytest.raises(NotARecord):
         classify(line)
     tally, (aside,), _ = engine([VPC_WRITTEN, line, VPC_PUT])
     assert (tally.recognised, tally.unrecognised) == (2, 1)
