@@ -46,7 +46,8 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     `time` and `received` are microseconds since 1970. `revision` is the one that the answer shows, 0 for none.
     `outcome` is as in `operations`, with `MADE` for every answer that may have made its revision. `creates` says that
     the object began with it; `owns` that the revision is its own though the object went with it (a pod's DELETE with
-    grace period 0 answers so; every other removal answers a revision of old).
+    grace period 0 answers so; every other removal answers a revision of old). `clocked` says that the source has a
+    clock: what a watch shows has none, and its `time` is only the latest that the object itself names.
     """
 
     time: int
@@ -59,6 +60,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     outcome: str
     creates: bool = False
     owns: bool = False
+    clocked: bool = True
 
 
 class Sequencer(Generic[Carried]):
