@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from domain import dnat, eip, fip, ip, namespace, nat_gateway, nat_rule, ovn_eip, ovn_rule, pod, snat, subnet, vpc
+from domain import (
+    dnat,
+    eip,
+    fip,
+    ip,
+    ipset,
+    namespace,
+    nat_gateway,
+    nat_rule,
+    ovn_eip,
+    ovn_rule,
+    pod,
+    snat,
+    subnet,
+    vpc,
+)
 from domain.events import Vocabulary
 from domain.lifecycle import Lifecycle
 
@@ -19,6 +34,7 @@ VOCABULARY: dict[str, Vocabulary] = {
     **ovn_rule.VOCABULARIES,
     "nat-gateway": nat_gateway.VOCABULARY,
     "namespace": namespace.VOCABULARY,
+    "ipset": ipset.VOCABULARY,
 }
 
 LIFECYCLES: dict[str, Lifecycle] = {kind: vocabulary.lifecycle for kind, vocabulary in VOCABULARY.items()}

@@ -34,7 +34,10 @@ class Key(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """One kind: our `name`, the API's `plural`, `group` and object `title`, and what else people call it."""
+    """One kind: our `name`, the API's `plural`, `group` and object `title`, and what else people call it.
+
+    `served` says that the API server has it: a set in a node's kernel is no API object.
+    """
 
     name: str
     plural: str
@@ -42,6 +45,7 @@ class Kind(NamedTuple):
     title: str
     namespaced: bool
     aliases: tuple[str, ...] = ()
+    served: bool = True
 
     @property
     def api(self) -> str:
@@ -71,10 +75,11 @@ KINDS: tuple[Kind, ...] = (
         ("nat-gateways", "vpc-nat-gw", "vpc-nat-gateway", "gateway"),
     ),
     Kind("namespace", "namespaces", "", "Namespace", False, ("ns",)),
+    Kind("ipset", "ipsets", "", "IPSet", True, served=False),  # its namespace is the node that it lies on
 )
 
 BY_NAME = {kind.name: kind for kind in KINDS}
-BY_RESOURCE = {(kind.group, kind.plural): kind for kind in KINDS}
+BY_RESOURCE = {(kind.group, kind.plural): kind for kind in KINDS if kind.served}
 _BY_ALIAS = {
     alias.lower(): kind for kind in KINDS for alias in (kind.name, kind.plural, kind.title, kind.api, *kind.aliases)
 }

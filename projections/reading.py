@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from domain.decide import MISSED
 from domain.events import REFUSED, Event
-from domain.operations import UNKNOWN
+from domain.operations import MISSED, UNKNOWN
 from domain.resources import KINDS
 from domain.world import Resource, World
 from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
