@@ -16,6 +16,7 @@ from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
 from projections.audit_trail import AuditTrail
 from projections.findings.judge import Judge
 from projections.findings.rule import Finding
+from projections.ipset_membership import Memberships
 from projections.standing import Standing
 
 GAPS_KEPT = 1_000
@@ -34,7 +35,8 @@ class Reading:
     def __init__(self) -> None:
         self.world = World()
         self.trail = AuditTrail()
-        self.judge = Judge()
+        self.memberships = Memberships()
+        self.judge = Judge(self.memberships)
         self.at = 0
         self.refusals = 0
         self.unknown: dict[str, int] = {}  # why an operation's effect could not be told: how often
@@ -49,6 +51,7 @@ class Reading:
         self.at += 1
         self.world.evolve(event, self.at)
         self.trail.apply(event)
+        self.memberships.apply(event, self.at, self.world)
         self.judge.apply(event, self.at, self.world)
         if event.outcome == UNKNOWN and event.reason:
             self.unknown[event.reason] = self.unknown.get(event.reason, 0) + 1
@@ -82,6 +85,8 @@ class Reading:
 
     def standing(self, resource: Resource) -> Standing:
         """What a resource's claims should be; empty for kinds without any."""
+        if resource.key.kind == "ipset":
+            return self.memberships.standing(resource)
         of = STANDINGS.get(resource.key.kind)
         return of(self.world, resource) if of is not None else Standing()
 
