@@ -23,8 +23,9 @@ STRANDED = "STRANDED"  # a restore's temporary set that was left behind
 TYPE, OPTIONS, MEMBERS = "type", "options", "members"
 """The fields of a set: `hash:ip`; its options in one spelling (`canonical_options`); its members, sorted."""
 
-NAME_LENGTH = 31
-"""The longest name that the kernel takes (IPSET_MAXNAMELEN less its end)."""
+ASKED = "asked"
+"""The field that says what single commands last asked for, as `+10.0.0.1` and `-10.0.0.2`: an owner may take out what is
+not there any more, and that is how it is known that it wants it out."""
 
 PROXY, POLICY, ROUTING, KUBE_OVN = "proxy", "netpol", "routing", "kube-ovn"
 """The parties that own sets by their names: kube-router's three controllers, and Kube-OVN's daemon."""
@@ -143,7 +144,16 @@ def temporary_name(type_and_options: str) -> str:
 
     kube-router: pkg/utils/ipset.go, buildIPSetRestore: base32 of the first 10 bytes of sha1("tmp:" + options).
     """
-    digest = hashlib.sha1(f"tmp:{type_and_options}".encode(), usedforsecurity=False).digest()
+    return _temporary_name(f"tmp:{type_and_options}")
+
+
+def own_temporary_name(name: str) -> str:
+    """A temporary set for a restore of ours: one that no controller uses, else two at once would swap each other's."""
+    return _temporary_name(f"netledger:{name}")
+
+
+def _temporary_name(text: str) -> str:
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).digest()
     return f"TMP-{base64.b32encode(digest[:10]).decode()}"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.events import OBSERVED, Changes, Event, differences
 from domain.ipset import (
+    ASKED,
     DUMP,
     LISTED,
     LOAD,
@@ -120,7 +121,8 @@ class _Deciding:
                     self._add("IPSetRestored", key, _moved(live, fields))
             elif effect.added or effect.removed:
                 members = sorted((set(live.get(MEMBERS) or ()) | set(effect.added)) - set(effect.removed))
-                self._add("IPSetMembersChanged", key, _moved(live, {MEMBERS: members}))
+                asked = [f"+{member}" for member in effect.added] + [f"-{member}" for member in effect.removed]
+                self._add("IPSetMembersChanged", key, {ASKED: (None, asked), **_moved(live, {MEMBERS: members})})
             elif not effect.made:  # its content was swapped away for one that nobody saw
                 self._add(OBSERVED, key, {}, outcome=UNKNOWN)
 

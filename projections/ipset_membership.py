@@ -224,56 +224,42 @@ class Memberships:
 
     def _written(self, event: Event, at: int, resource: Resource, known: Membership) -> None:
         before, after = _moved(event, resource)
-        whole = event.happened == "IPSetRestored"
         if any(known.is_new(member) for member in after - before):
             self._learn(event.actor, event.key)
-        entitled = self.is_entitled(event.actor, event.key)
         by = self._put(event, at)
-        if ipset.owner(event.key.name):
-            if entitled:
-                self._by_its_owner(before, after, by, known, whole=whole)
-            elif entitled is None:
-                known.doubt(before ^ after)
-            else:
-                self._weigh(event, at, before, after, known, whole=whole)
+        wanted, unwanted = _asked(event, after, known)
+        entitled = self.is_entitled(event.actor, event.key)
+        if not ipset.owner(event.key.name):
+            self._by_another_program(event, at, before, after, known)
+        elif entitled:
+            for member in wanted:
+                known.put(member, by)
+            for member in unwanted | (before - after):
+                known.take(member, by)
+            if event.happened == "IPSetRestored":
+                known.unknown.clear()
+                known.complete = True
+        elif entitled is None:
+            known.doubt((wanted - known.lawful.keys()) | unwanted | (before ^ after))
         else:
-            self._by_another_program(event, at, before, after, by, known, whole=whole)
-
-    def _by_its_owner(
-        self, before: frozenset[str], after: frozenset[str], by: Put, known: Membership, *, whole: bool
-    ) -> None:
-        for member in after if whole else after - before:
-            known.put(member, by)
-        gone = before - after
-        if whole:
-            gone |= known.lawful.keys() - after
-            known.complete = True
-        for member in gone:
-            known.take(member, by)
-        if whole:
-            known.unknown.clear()
+            self._weigh(event, at, before, after, known)
 
     def _by_another_program(
-        self,
-        event: Event,
-        at: int,
-        before: frozenset[str],
-        after: frozenset[str],
-        by: Put,
-        known: Membership,
-        *,
-        whole: bool,
+        self, event: Event, at: int, before: frozenset[str], after: frozenset[str], known: Membership
     ) -> None:
         """A set that no name gives to anybody: a member is its who put it in. A single `del` is meant as such."""
-        for member in before - after:
+        by = self._put(event, at)
+        wanted, unwanted = _asked(event, after, known)
+        single = event.happened == "IPSetMembersChanged"
+        for member in unwanted | (before - after):
             put = known.lawful.get(member)
-            if not whole or (put is not None and put.owner == by.owner):
+            if single or (put is not None and put.owner == by.owner):
                 known.take(member, by)
         if not self._parties(event.actor):
-            for member in after - before - known.lawful.keys():
+            for member in wanted if single else after - before - known.lawful.keys():
                 known.put(member, by)
         # One of the known controllers writes such a set only because it has it in its memory: nothing in it is its own.
-        self._weigh(event, at, before, after, known, whole=whole)
+        self._weigh(event, at, before, after, known)
 
     def _weigh(
         self,
@@ -282,8 +268,6 @@ class Memberships:
         before: frozenset[str],
         after: frozenset[str],
         known: Membership,
-        *,
-        whole: bool,
     ) -> None:
         """What somebody who does not own the set did to it."""
         load = self._loads.get((event.key.namespace, event.actor))
@@ -295,7 +279,12 @@ class Memberships:
             if put is None:
                 continue
             # It read the set after the member came in, and the member was not there: somebody unseen had taken it out.
-            if load is not None and memory is not None and load.at > known.entered.get(member, 0) and member not in memory:
+            if (
+                load is not None
+                and memory is not None
+                and load.at > known.entered.get(member, 0)
+                and member not in memory
+            ):
                 doubtful.add(member)
             else:
                 lost[member] = put
@@ -303,7 +292,7 @@ class Memberships:
         stale = {member: known.removed[member] for member in sorted(brought) if member in known.removed}
         fresh = brought - stale.keys()
         foreign: frozenset[str] = frozenset()
-        if not whole or not self._parties(event.actor):
+        if event.happened != "IPSetRestored" or not self._parties(event.actor):
             foreign = frozenset(member for member in fresh if known.says(member) is False)
         # A controller invents no member of another's set: it had read one that somebody unseen put in.
         doubtful |= fresh - foreign
@@ -386,6 +375,17 @@ class Memberships:
 
 def _members(resource: Resource) -> frozenset[str]:
     return frozenset(resource.get(MEMBERS) or ())
+
+
+def _asked(event: Event, after: frozenset[str], known: Membership) -> tuple[frozenset[str], frozenset[str]]:
+    """What a write asked to have in the set and out of it, whether it was so already or not."""
+    if event.happened == "IPSetRestored":
+        return after, frozenset(known.lawful.keys() - after)
+    asked = event.changed.get(ipset.ASKED, (None, None))[1] or ()
+    return (
+        frozenset(one[1:] for one in asked if one.startswith("+")),
+        frozenset(one[1:] for one in asked if one.startswith("-")),
+    )
 
 
 def _moved(event: Event, resource: Resource) -> tuple[frozenset[str], frozenset[str]]:

@@ -46,6 +46,7 @@ OBJECTS: dict[str, Fields] = {
     "osnat/s": {"spec.ovnEip": "out", "spec.vpc": "shop"},
     "odnat/d": {"spec.ovnEip": "node", "spec.vpc": "shop"},
     "namespace/shop": {},
+    "ipset/node/web": {"members": ["10.0.0.9"], "type": "hash:ip", "options": "family inet maxelem 65536"},
 }
 """The small world: path to what its create would set."""
 
@@ -64,7 +65,8 @@ NEIGHBOURHOODS: dict[str, tuple[tuple[str, ...], int]] = {
     "ovn range": (("oeip/out", "osnat/s"), 4),
     "ovn port": (("oeip/node", "odnat/d"), 4),
     "namespace": (("namespace/shop", "subnet/a"), 5),
-    "all": (tuple(path for path in OBJECTS if path not in SECOND and not path.startswith("o")), 3),
+    "ipset": (("ipset/node/web", "namespace/shop"), 5),
+    "all": (tuple(path for path in OBJECTS if path not in SECOND and not path.startswith(("o", "ipset"))), 3),
 }
 
 WRITTEN: dict[str, Fields] = {
