@@ -137,7 +137,7 @@ def _lines(text: str) -> Iterator[tuple[int, str, list[str] | str]]:
         if not said or said.startswith("#"):
             continue
         try:
-            yield number, line, words_of(said)
+            yield number, line, words_of(said) or "it holds flags and no command"
         except ValueError as error:
             yield number, line, f"its words cannot be told apart: {error}"
 
@@ -257,6 +257,9 @@ def _play(sets: dict[str, _Content], words: list[str]) -> str:
         sets[names[0]] = _Content(names[0], gone=True)
     else:
         other = sets.setdefault(names[1], _Content(names[1]))
+        for moved in (content, other):
+            if moved.made and not moved.removed:
+                moved.whole = True  # made by this text to be moved: nothing else is in it (Kube-OVN flushes none)
         sets[names[1]] = content
         sets[names[0]] = other if command == "swap" else _Content(names[0], gone=True)
     return ""

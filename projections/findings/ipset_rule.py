@@ -6,7 +6,7 @@ own, one finding a set and write, and holds it until every member is right again
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from shlex import quote
 from typing import ClassVar, NamedTuple
@@ -43,7 +43,7 @@ class Fault(NamedTuple):
     shown: int = 0  # the first dump after it
 
 
-class IPSetRule(Rule):
+class IPSetRule(Rule, ABC):
     """A rule on the members of sets."""
 
     watches: ClassVar = {"ipset": ALL}

@@ -123,7 +123,8 @@ class Node:
         self._record(self.policy, "memory-loaded", memory={name: sorted(self.map[name]) for name in sorted(self.map)})
 
     def _restore(self, actor: str, content: dict[str, set[str]]) -> None:
-        lines, temporaries = [], {}
+        lines: list[str] = []
+        temporaries: dict[str, None] = {}
         for name in sorted(content):
             options = f"{TYPES[name]} timeout 0" + (" family inet6" if name.startswith("inet6:") else "")
             temporary = temporary_name(options)
@@ -148,7 +149,7 @@ class Node:
         self._record(actor, "restore-input", text="\n".join(lines) + "\n", format="restore")
 
     def _dump(self) -> str:
-        lines = []
+        lines: list[str] = []
         for name, members in self.kernel.items():
             family = "inet6" if name.startswith("inet6:") else "inet"
             options = f"family {family} hashsize 1024 maxelem 65536 timeout 0 bucketsize 12 initval 0x{len(lines):08x}"
