@@ -26,6 +26,8 @@ from domain.operations import (
     MADE,
     RAN,
     REMOVED,
+    SEEN,
+    SEEN_GONE,
     TESTIFIED,
     UNCHANGED,
     UNKNOWN,
@@ -39,6 +41,9 @@ from domain.world import Change, Resource, World
 COMMAND = "command"
 MISSED = "missed"  # the answer shows a change whose own write is not in the log
 EARLIER = "earlier-namesake"  # it is about an object of that name that is gone already
+
+_HAPPENED = frozenset({MADE, REMOVED, SEEN, SEEN_GONE})
+_ENDED = frozenset({REMOVED, SEEN_GONE})
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +71,7 @@ def decide(world: World, operation: Operation) -> list[Event]:
         made.ran()
     elif operation.outcome == MADE and operation.subresource in ("binding", "eviction"):
         made.answered_with_a_status()
-    elif operation.outcome in (MADE, REMOVED) or (operation.outcome == UNCHANGED and world.get(operation.key) is None):
+    elif operation.outcome in _HAPPENED or (operation.outcome == UNCHANGED and world.get(operation.key) is None):
         made.happened()
     elif (
         operation.outcome == UNKNOWN
@@ -156,7 +161,7 @@ class _Decision:
         """A write that made something, or took something away."""
         operation, before = self.operation, self.before
         if before is not None and operation.uid and before.uid and operation.uid != before.uid:
-            if operation.outcome == REMOVED or (operation.revision or 0) < (before.revision or 0):
+            if operation.outcome in _ENDED or (operation.revision or 0) < (before.revision or 0):
                 self.observed(EARLIER)
                 return
             self.add(self.vocabulary.vanished, {}, before.fields)
@@ -166,7 +171,7 @@ class _Decision:
             return
         after = operation.after
         created = operation.verb == "create" or operation.code == 201
-        if created and operation.outcome == MADE and after is not None:
+        if created and operation.outcome in (MADE, SEEN) and after is not None:
             if before is not None:  # its uid is unknown or the same, and yet it is made: the last one went unseen
                 self.add(self.vocabulary.vanished, {}, before.fields)
             self.begin(self.vocabulary.begun, after)
@@ -180,15 +185,17 @@ class _Decision:
             fields = known
         else:
             fields = before.fields
-        if operation.outcome == REMOVED:
+        if operation.outcome in _ENDED:
             self.add(self.vocabulary.ended, {}, fields)
         elif operation.outcome == MADE:
             self.write(fields, after or {})
+        elif operation.outcome == SEEN:
+            self.sort(differences(fields, after or {}), after or {})
         if not self.events:
             self.observed(UNCHANGED)
 
     def write(self, before: Fields, after: Fields) -> None:
-        """Sort what moved into events; what this write's subresource cannot write was moved by a write not in the log."""
+        """What moved by this write; what its subresource cannot write was moved by a write that is not in the log."""
         status_only = self.operation.subresource == "status"
         deletes = self.operation.verb.startswith("delete")  # a namespace's phase goes with its deletion
         own: Changes = {}
@@ -198,13 +205,17 @@ class _Decision:
             (own if writes else missed)[path] = change
         if missed:
             self.observed(MISSED, missed)
+        self.sort(own, after)
+
+    def sort(self, changes: Changes, after: Fields) -> None:
+        """Sort what moved into events, in the order of the vocabulary."""
         by_event: dict[str, Changes] = {}
-        for path, (old, new) in own.items():
+        for path, (old, new) in changes.items():
             for event, when in _covering(self.operation.key.kind, path):
                 if when is None or when(old, new):
                     by_event.setdefault(event, {})[path] = (old, new)
                     break
-        if len(by_event) > 1:  # in the order of the vocabulary
+        if len(by_event) > 1:
             order = [write.event for write in self.vocabulary.writes]
             by_event = dict(sorted(by_event.items(), key=lambda item: order.index(item[0])))
         for event, changed in by_event.items():
