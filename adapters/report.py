@@ -36,7 +36,7 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
     events = {at: store.ledger.event_at(at) for at in sorted(cited)}
     places = store.journal.locate({placed.event.record for placed in events.values()})
     told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
-    revisions = reading.revisions or None
+    revisions = reading.coverage.revisions or None
     return {
         "schema": SCHEMA,
         "sources": [
@@ -63,10 +63,12 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
             "from": iso(moment(span.first, "the first record's time")) if span.first else None,
             "to": iso(outcome.end) if outcome.end else None,
             "revisions": revisions,
-            "gaps": reading.gaps,
-            "unknown_beginnings": reading.sighted,
-            "truncated": reading.unknown.get(TRUNCATED, 0),
-            "below_request_response": reading.unknown.get(BELOW, 0),
+            "gaps": [
+                {"resource": str(gap.key), "why": gap.why, "before": gap.revision, "at": gap.at} for gap in reading.gaps
+            ],
+            "unknown_beginnings": reading.coverage.sighted,
+            "truncated": reading.coverage.unknown.get(TRUNCATED, 0),
+            "below_request_response": reading.coverage.unknown.get(BELOW, 0),
         },
         "findings": [_finding(finding, told) for finding in outcome.findings],
         "resources": [resource_document(reading, resource) for resource in reading.resources()],

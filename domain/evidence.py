@@ -7,13 +7,14 @@ The one that outranks is the record of the operation, the others are its evidenc
 
 A removal that an audit log shows has no revision of its own. A watch that shows it has, and gives it its true place.
 
-A watch and a snapshot have no clock. What they alone show is dated by `dated`: as early as what had been done by then
-allows. `join` and `dated` read sorted streams and hold one object's removal or revision at a time; the sorting is the
-adapters'. `order` comes next, and gives each operation its place.
+A watch and a snapshot have no clock. What they alone show is dated by `dated`, between the writes on either side. Both
+read sorted streams and hold one object's removal or revision at a time; the sorting is the adapters'. `order` comes
+next, and gives each operation its place.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -22,6 +23,9 @@ import msgspec
 
 from domain.operations import MADE, REMOVED, SEEN, SEEN_GONE
 from domain.order import Head
+
+WAITING = 10_000
+"""How many operations without a clock wait for the next that has one; a source without any has none to wait for."""
 
 
 class Shown(NamedTuple):
@@ -66,13 +70,16 @@ def by_revision(head: Head) -> tuple[Any, ...]:
 
 
 def dated(shown: Iterable[Shown]) -> Iterator[Shown]:
-    """What has no clock, each with the earliest time that it can have had, of a stream sorted `by_revision`.
+    """What has no clock, each with a time that it can have had, of a stream sorted `by_revision`.
 
-    That is the latest of all that the objects themselves name and of the times of all writes up to it.
+    It cannot have been before what the object itself names or before any write that came before it, nor after the next
+    write that has a clock. An object's birth is dated as early as it can be, because what has no revision (exec, binding)
+    may be about it; everything else as late, because what has no revision may have brought it about.
     """
     latest = 0
     made: set[str] = set()  # the objects whose answer with this revision was seen: a later one is a no-op's
     at = 0
+    waiting: deque[Shown] = deque()
     for one in shown:
         head = one.head
         if head.revision != at:
@@ -80,10 +87,22 @@ def dated(shown: Iterable[Shown]) -> Iterator[Shown]:
         if head.clocked:
             if head.uid not in made:
                 made.add(head.uid)
+                yield from (_at(early, max(early.head.time, head.time - 1)) for early in waiting)
+                waiting.clear()
                 latest = max(latest, head.time)
+            continue
+        latest = max(latest, head.time)
+        if head.creates:
+            yield _at(one, latest)
         else:
-            latest = max(latest, head.time)
-            yield one._replace(head=msgspec.structs.replace(head, time=latest))
+            waiting.append(_at(one, latest))
+        if len(waiting) > WAITING:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _at(one: Shown, time: int) -> Shown:
+    return one._replace(head=msgspec.structs.replace(one.head, time=time))
 
 
 def _rank(head: Head) -> int:
