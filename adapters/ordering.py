@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple
 import msgspec
 import zstandard
 
+from adapters.ingest import moved, skew_of
 from adapters.ports import Journal
 from adapters.sources import dialects
 from domain import evidence
@@ -38,19 +39,21 @@ CHUNK_BYTES = 32 << 10
 class Ordered(NamedTuple):
     """One record, or one object's part of it, at its place: `operation` is read from `payload` when it is asked for.
 
-    `evidence` are the identities of other records that show the same.
+    `received` is when it was asked for, in microseconds since 1970, 0 where its source does not say; `evidence` are the
+    identities of other records that show the same.
     """
 
     order: OrderKey
     outcome: str
     payload: bytes
+    received: int
     evidence: tuple[str, ...]
 
     def operation(self) -> Operation:
         """The bodies, read: what the record says."""
         operation = dialects.of(self.order.identity).operation(self.payload, self.order, self.outcome)
-        if self.evidence:
-            operation.evidence = self.evidence
+        operation.received = self.received
+        operation.evidence = self.evidence
         return operation
 
 
@@ -75,11 +78,13 @@ class Heads:
     def read(self, journal: Journal, progress: Callable[[int], None] = lambda records: None) -> None:
         """Take in what the journal holds and is not taken in yet."""
         count = 0
+        skews = {source.id: skew_of(source) for source in journal.sources()}
         for entry in journal.read(self.upto):
             if entry.identity.startswith(f"{COMMAND}:"):
                 self.upto = entry.number  # a command is decided where it is given: it was not observed
             else:
-                self.add(entry.number, dialects.of(entry.identity).heads(entry.identity, entry.payload))
+                heads = dialects.of(entry.identity).heads(entry.identity, entry.payload)
+                self.add(entry.number, moved(heads, skews[entry.source]))
             count += 1
             if not count % 1_000:
                 progress(1_000)
@@ -97,17 +102,17 @@ def in_order(
     heads = heads if heads is not None else Heads()
     heads.read(journal, progress)
     by_key = _Sorter()
-    sequencer: Sequencer[tuple[int, tuple[str, ...]]] = Sequencer()
+    sequencer: Sequencer[tuple[int, int, tuple[str, ...]]] = Sequencer()
     for _, packed in _joined(heads) if heads.unclocked else heads.by_time:
         head, number, others = _unpack_head(packed)
-        for order, outcome, carried in sequencer.feed(head, (number, others)):
+        for order, outcome, carried in sequencer.feed(head, (number, head.received, others)):
             by_key.add(msgspec.structs.astuple(order), _pack((outcome, *carried)))
     for order, outcome, carried in sequencer.flush():
         by_key.add(msgspec.structs.astuple(order), _pack((outcome, *carried)))
     with _Payloads(journal, heads.upto, heads.parts) as payloads:
         for key, packed in by_key:
-            outcome, number, others = _unpack_placed(packed)
-            yield Ordered(OrderKey(*key), outcome, payloads.take(number), others)
+            outcome, number, received, others = _unpack_placed(packed)
+            yield Ordered(OrderKey(*key), outcome, payloads.take(number), received, others)
 
 
 def _joined(heads: Heads) -> _Sorter:
@@ -147,7 +152,7 @@ _encoder = msgspec.msgpack.Encoder()
 _pack = _encoder.encode
 _inflate = zstandard.ZstdDecompressor().decompress  # one for all runs: each would hold its own window
 _unpack_head = msgspec.msgpack.Decoder(tuple[Head, int, tuple[str, ...]]).decode
-_unpack_placed = msgspec.msgpack.Decoder(tuple[str, int, tuple[str, ...]]).decode
+_unpack_placed = msgspec.msgpack.Decoder(tuple[str, int, int, tuple[str, ...]]).decode
 _unpack_chunk = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], bytes]]).decode
 
 

@@ -25,7 +25,8 @@ class About(NamedTuple):
     """What is known of a source from outside: by its name, its file's date, or a person's word.
 
     `modified` is when the file was last written, in microseconds since 1970, 0 where it has no such time. `year` and
-    `timezone` are for times that lack them; `node` says which node an ipset dump or a node's log is of.
+    `timezone` are for times that lack them; `node` says which node an ipset dump or a node's log is of; `skew` is by how
+    many microseconds its clock is ahead of the others.
     """
 
     path: str = ""
@@ -33,6 +34,7 @@ class About(NamedTuple):
     year: int | None = None
     timezone: tzinfo = UTC
     node: str = ""
+    skew: int = 0
 
 
 class Recognised(NamedTuple):
