@@ -225,7 +225,7 @@ class _Reading:
         before = next(source for source in self.journal.sources() if source.id == self.source)
         if before.summary:
             self.span = msgspec.msgpack.decode(before.summary, type=Span)
-        if self.about.skew:
+        if self.about.skew is not None:
             self.span.skew = self.about.skew
         for number, payload, what in dialect.read(chain(beginning, lines), self.about):
             self._take(number, payload, what)

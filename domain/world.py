@@ -244,9 +244,10 @@ class World:
         """Whether somebody else took an object's finalizer off than the controller that had put it on.
 
         One that came with the create is its maker's only if that is a controller: a backup is restored with finalizers.
+        A watch does not say who it was.
         """
         guard = resource.guarded_by
-        if not guard or guard == actor or actor in self.controllers:
+        if not guard or not actor or guard == actor or actor in self.controllers:
             return False
         return guard in self.controllers
 

@@ -26,7 +26,7 @@ class About(NamedTuple):
 
     `modified` is when the file was last written, in microseconds since 1970, 0 where it has no such time. `year` and
     `timezone` are for times that lack them; `node` says which node an ipset dump or a node's log is of; `skew` is by how
-    many microseconds its clock is ahead of the others.
+    many microseconds its clock is ahead of the others, `None` where nobody says.
     """
 
     path: str = ""
@@ -34,7 +34,7 @@ class About(NamedTuple):
     year: int | None = None
     timezone: tzinfo = UTC
     node: str = ""
-    skew: int = 0
+    skew: int | None = None
 
 
 class Recognised(NamedTuple):
