@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from adapters.sources import audit_log, kubernetes_events, objects
+from adapters.sources import audit_log, cloudevents, kubernetes_events, objects
 from adapters.sources.dialect import Reader, Records
 
-DIALECTS: tuple[Reader, ...] = (audit_log, objects)
+DIALECTS: tuple[Reader, ...] = (audit_log, cloudevents, objects)
 """What reads sources."""
 
 RECORDS: tuple[Records, ...] = (audit_log, objects, kubernetes_events)

@@ -50,7 +50,8 @@ def documents(lines: Iterator[Line]) -> Iterator[Document]:
 class _Framing:
     """One pass: `take` every line, then `end`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, again: bool = False) -> None:
+        self.again = again
         self.open: _Json | _Yaml | None = None
         self.broken: _Broken | None = None
 
@@ -87,24 +88,25 @@ class _Framing:
         yield from self._resume(0)
 
     def stop(self, why: str) -> Iterator[Document]:
-        """What is open will not be whole any more. Documents that lie in its later lines, one a line, are whole."""
+        """What is open will not be whole any more. What it swallowed of the documents behind it is looked at again."""
         opened, self.open = self.open, None
         if opened is None:
             return
         if isinstance(opened, _Yaml):
             yield Document(opened.line, opened.text(), f"the YAML document that begins here is broken: {why}")
             return
-        inside = [
-            (opened.line + behind, line)
-            for behind, line in enumerate(opened.lines)
-            if behind and line.startswith(b'{"') and _is_json(line)
-        ]
-        if inside:
-            yield Document(opened.line, opened.text(), f"the document that begins here is broken: {why}")
-            for number, line in inside:
-                yield Document(number, compact(line))
+        begins = next((behind for behind, line in enumerate(opened.lines) if behind and line.startswith(b"{")), 0)
+        if not begins or self.again:
+            self.broken = _Broken(opened.line, opened.text(), why)
             return
-        self.broken = _Broken(opened.line, opened.text(), why)
+        swallowed = opened.lines[begins:]
+        del opened.lines[begins:]
+        yield Document(opened.line, opened.text(), f"the document that begins here is broken: {why}")
+        framing = _Framing(again=True)  # once: else a file of beginnings would be read as often as it has lines
+        for number, line in enumerate(swallowed, opened.line + begins):
+            yield from framing.take(number, line, "")
+        yield from framing.stop(why)
+        self.broken = framing.broken
 
     def _resume(self, number: int) -> Iterator[Document]:
         """A broken document ends where the next begins, in line `number`, 0 for the end of the source."""
@@ -126,8 +128,9 @@ class _Framing:
                 yield Document(opened.line, content)
 
     def _json(self, number: int, line: bytes) -> Iterator[Document]:
-        while line := line.strip(_SPACE):
+        while line := line.rstrip(_SPACE):
             if self.open is None:
+                line = line.lstrip(_SPACE)
                 if not line.startswith(b"{"):
                     yield Document(number, line, "no JSON or YAML document begins here")
                     return
@@ -140,15 +143,14 @@ class _Framing:
             rest, why = opened.add(number, line)
             if why:
                 yield from self.stop(why)
-                return
             if rest is None:
                 return
             self.open = None
             text = opened.text()
-            if _is_json(text):
-                yield Document(opened.line, compact(text))
+            if why := _why_not_json(text):
+                yield Document(opened.line, text, f"the document that begins here is broken: {why}")
             else:
-                yield Document(opened.line, text, f"the document that begins here is broken: {_why_not_json(text)}")
+                yield Document(opened.line, compact(text))
             line = rest
 
 
@@ -162,7 +164,7 @@ class _Broken(NamedTuple):
 
 _SPACE = b" \t\r\n"
 _RESUMES = re.compile(rb"\{|---(\s|$)|apiVersion:\s")
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]"]')
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]"]')
 _OPENS = {b"}": b"{", b"]": b"["}
 _any = msgspec.json.Decoder(msgspec.Raw)
 
@@ -207,6 +209,7 @@ class _Json:
             if mark in (b"{", b"["):
                 self.inside.append(mark)
                 if len(self.inside) > DEPTH:
+                    self.lines.append(line)
                     return None, f"it is nested deeper than {DEPTH}"
             elif mark == b'"':
                 self.lines.append(line)

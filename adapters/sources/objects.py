@@ -429,7 +429,8 @@ def _is_one(content: bytes) -> bool:
     try:
         document = _document.decode(content)
         if bytes(document.object) and not _text(document.kind):
-            return bool(_text(document.type)) and bool(_read(bytes(document.object)).kind)
+            seen = _read(bytes(document.object))
+            return bool(seen.kind and seen.apiVersion)  # in YAML the type comes last, and may not be there yet
     except (*UNREADABLE, NotARecord):
         return False
     return bool(_text(document.apiVersion)) and bool(_text(document.kind) or bytes(document.items))
