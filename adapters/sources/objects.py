@@ -413,9 +413,9 @@ def _with_kind(body: bytes, kind: str, api_version: str) -> bytes:
         return body
     if item.kind or item.apiVersion:
         return body
-    rest = body[1:].lstrip()
+    rest = body[:-1].rstrip()
     told = msgspec.json.encode({"kind": kind, "apiVersion": api_version})
-    return told[:-1] + (b"" if rest == b"}" else b",") + rest
+    return rest + (b"" if rest == b"{" else b",") + told[1:]
 
 
 def _text(value: Any) -> str:

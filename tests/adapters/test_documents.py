@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
@@ -45,7 +45,7 @@ JSON_OBJECTS = st.dictionaries(st.text(max_size=4), VALUES, max_size=4)
 SPACES = st.sampled_from(["", "", "", " ", "\n", "\n  ", "\t", "\r\n", "\n\n"])
 
 
-def spread(value: object, space) -> str:
+def spread(value: object, space: Callable[[], str]) -> str:
     """JSON with any space between any two of its tokens."""
     if isinstance(value, dict):
         pairs = [
@@ -162,7 +162,7 @@ def test_any_bytes_come_out_as_documents_or_as_what_is_wrong_with_them(data: byt
 
 
 def as_yaml(value: object) -> str:
-    return yaml.safe_dump(value, allow_unicode=True)
+    return str(yaml.safe_dump(value, allow_unicode=True))
 
 
 @settings(max_examples=200)

@@ -20,7 +20,7 @@ from adapters.sources.dialect import About, Found, Ignored, Recognised
 from adapters.sources.dialect import moment as moment_of
 from adapters.stores.memory import InMemoryJournal
 from domain.operations import MADE, REMOVED, SEEN, SEEN_GONE, Operation, OrderKey
-from domain.resources import Key
+from domain.resources import KINDS, Key
 from tests.replaying import DATA, lines_of, recording, replay
 
 RECORDINGS = sorted(path.parent.name for path in DATA.glob("*/watch.jsonl.gz"))
@@ -77,8 +77,8 @@ def test_every_line_of_a_recorded_watch_is_a_record_or_of_a_kind_that_is_not_our
     records = records_of(found)
     assert len(records) + sum(isinstance(one.what, Ignored) for one in found) == len(lines)
     assert len({record.identity for record in records}) == len(records)
-    kinds = Counter(json.loads(line)["object"]["kind"] for line in lines)
-    ours = sum(kinds[kind.title] for kind in objects.BY_TITLE.values())
+    kinds: Counter[str] = Counter(json.loads(line)["object"]["kind"] for line in lines)
+    ours = sum(kinds[kind.title] for kind in KINDS)
     assert len(records) == ours
 
 
@@ -120,7 +120,9 @@ def test_what_a_watch_calls_created_is_a_create_in_the_audit_log_and_none_is_cal
             first.setdefault(head.uid, head.revision)
     shown = [record.heads[0] for record in records_of(found_in(watched(name)))]
     created = [head for head in shown if head.creates]
-    assert [(head.uid, head.revision) for head in created] == [(head.uid, first[head.uid]) for head in created]
+    for head in created:
+        # Of a create whose body was cut off the log does not say what it made.
+        assert head.revision == first[head.uid] if head.uid in first else name == "quirks-truncate"
     removed = {head.uid for head in heads if head.outcome == REMOVED}
     gone = {head.uid for head in shown if head.outcome == SEEN_GONE}
     assert gone <= removed | {head.uid for head in heads if not head.revision}
@@ -156,7 +158,7 @@ def test_no_time_that_a_watch_gives_is_behind_what_the_audit_log_says_of_the_sam
 
 def test_a_replay_of_a_watch_alone_finds_the_fault_of_its_recording(tmp_path: Path):
     replayed = replay(DATA / "s0-buggy" / "watch.jsonl.gz")
-    assert ("lost-update", Key("vpc", "", "vpc-shop")) in {(one.name, one.resource) for one in replayed.open_errors}
+    assert ("lost-update", Key("vpc", "", "vpc-shop")) in {(one.name, one.key) for one in replayed.open_errors}
     assert replayed.tallies[0].recognised == replayed.tallies[0].records == 23
 
 
@@ -494,7 +496,7 @@ def test_what_is_no_api_object_is_not_taken_for_one(lines):
 
 # ---- an audit webhook's body
 
-BODY = gzip.decompress((DATA / "webhook" / "004.body.json.gz").read_bytes())
+BODY = gzip.decompress((DATA / "s0-buggy" / "webhook-body.json.gz").read_bytes())
 
 
 @pytest.mark.parametrize("pretty", [False, True])
@@ -510,7 +512,7 @@ def test_an_audit_event_list_gives_the_records_of_the_audit_reader(pretty: bool)
 
 
 def test_a_webhooks_body_shows_the_fault_that_it_holds(tmp_path: Path):
-    replayed = replay(DATA / "webhook" / "004.body.json.gz")
+    replayed = replay(DATA / "s0-buggy" / "webhook-body.json.gz")
     assert "lost-update" in {finding.name for finding in replayed.open_errors}
     assert replayed.tallies[0].records == 400 and not replayed.tallies[0].unrecognised
 
