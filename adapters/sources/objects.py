@@ -221,8 +221,7 @@ class Reading:
         elif self._live is not None:
             live_revision, live_time = self._live
             made = _moment(metadata.creationTimestamp or "")
-            unchanged = (metadata.generation or 0) <= 1 and not metadata.deletionTimestamp
-            if revision > live_revision and unchanged and made is not None and made >= live_time:
+            if revision > live_revision and _is_untouched(metadata) and made is not None and made >= live_time:
                 return CREATED
         return THERE
 
@@ -314,6 +313,13 @@ def _head(kind: Kind, seen: _Seen, identity: str) -> Head:
         creates=ending == CREATED,
         clocked=False,
     )
+
+
+def _is_untouched(metadata: _SeenMetadata) -> bool:
+    """Whether it may be as it was made: a create leaves one entry in `managedFields`, of the second it was made in."""
+    written = metadata.managedFields or []
+    once = len(written) <= 1 and all(one.time in (None, metadata.creationTimestamp) for one in written)
+    return once and (metadata.generation or 0) <= 1 and not metadata.deletionTimestamp
 
 
 def _key(kind: Kind, metadata: Metadata) -> Key:

@@ -349,6 +349,8 @@ def test_what_is_added_to_a_live_watch_was_created(live: str):
         "its revision is not above that at which the watch was live": vpc(20, LATE, "c"),
         "it was made before": vpc(30, "2026-11-21T00:59:59Z", "c"),
         "it was changed since it was made": vpc(30, LATE, "c", generation=2),
+        "somebody else wrote to it since": vpc(30, LATE, "c", managedFields=[{"manager": "a"}, {"manager": "b"}]),
+        "its maker wrote to it again": vpc(30, EARLY, "c", managedFields=[{"manager": "a", "time": LATE}]),
         "it is going already": vpc(30, LATE, "c", deletionTimestamp=LATE),
         "nobody knows when it was made": vpc(30, "", "c"),
         "it was shown before": vpc(30, EARLY, "b"),
