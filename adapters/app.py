@@ -20,11 +20,12 @@ from adapters.judging import Judged, fold, judge
 from adapters.ledger import Ledger, Placed
 from adapters.ordering import Heads
 from adapters.ports import Journal
-from adapters.sources import audit_log
+from adapters.sources import audit_log, cloudevents, dialects
 from adapters.sources.dialect import About, NotARecord, iso, moment
 from adapters.stores.sqlite_file import Mode, SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
+from domain.decide import COMMAND
 from projections.findings.rule import Finding
 
 
@@ -135,6 +136,24 @@ def conclude(
         end = at.time if at.time is not None else (judged.last_time or end)
     findings = judged.reading.conclude(end, lambda place: store.ledger.event_at(place).event, patience)
     return Outcome(tallies, judged, findings, end)
+
+
+def export(store: Store, left_out: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+    """The journal as CloudEvents, a line each: how long each source lasts, then every record in the order of arrival.
+
+    Commands are left out, and `left_out` is told of each: they are decided where they are given, and what is read from
+    a file was observed. What was kept aside is no record.
+    """
+    sources = {source.id: source for source in store.journal.sources()}
+    for source in sources.values():
+        if source.summary:
+            span = msgspec.msgpack.decode(source.summary, type=Span)
+            yield cloudevents.exported_source(source, span.first, span.last)
+    for entry in store.journal.read():
+        if entry.identity.startswith(f"{COMMAND}:"):
+            left_out()
+        else:
+            yield cloudevents.exported(entry, sources[entry.source], dialects.of(entry.identity))
 
 
 def span_of(journal: Journal) -> Span:

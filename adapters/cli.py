@@ -68,11 +68,14 @@ def tell(message: str) -> None:
     click.echo(f"netledger: {message}", err=True)
 
 
-def show(lines: Iterable[str]) -> None:
-    """Data goes to stdout, all of it, or it is said that it could not."""
+def show(lines: Iterable[str | bytes]) -> None:
+    """Data goes to stdout, all of it, or it is said that it could not. Bytes go as they are."""
     try:
         for line in lines:
-            sys.stdout.write(f"{line}\n")
+            if isinstance(line, bytes):
+                sys.stdout.buffer.write(line + b"\n")
+            else:
+                sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     except OSError as error:
         with suppress(OSError, ValueError):  # else Python would try to write the rest once more when it ends
@@ -837,6 +840,31 @@ def verify(ledger_path: str | None, aside: bool) -> None:
                 "all as they were written"
             ]
         )
+
+
+@cli.command(short_help="Print the records of a kept ledger, for others.")
+@ledger_option
+@output_option("cloudevents")
+@explained
+def export(ledger_path: str | None, output: str) -> None:
+    """Print the records of a kept ledger as CloudEvents, one JSON document a line, in the order of their arrival.
+
+    Replaying what is printed gives the same ledger. Not in it: input that could not be used, and commands, which were
+    decided where they were given. Exit status: 0, or 2 if the work could not be done.
+    """
+    from adapters import app
+    from adapters.paper import counted
+
+    left_out = 0
+
+    def count() -> None:
+        nonlocal left_out
+        left_out += 1
+
+    with app.opened(_named(ledger_path), "read") as store:
+        show(app.export(store, count))
+    if left_out:
+        tell(f"{counted(left_out, 'command')} left out: what is replayed was observed, and admits no command again")
 
 
 # ---- reference

@@ -24,7 +24,7 @@ import msgspec
 
 from adapters.ports import Aside, Journal, Record, Source
 from adapters.sources import dialects
-from adapters.sources.dialect import About, Dialect, Ignored, Line, Recognised, Unknown
+from adapters.sources.dialect import About, Ignored, Line, Reader, Recognised, Unknown
 from domain.order import Head
 
 LINE_BYTES = 32 << 20
@@ -210,7 +210,7 @@ class _Reading:
         self.held = 0
         self.aside: list[Aside] = []
 
-    def read(self, lines: Iterator[Line], dialect: Dialect | None) -> Tally:
+    def read(self, lines: Iterator[Line], dialect: Reader | None) -> Tally:
         beginning: list[Line] = []
         while dialect is None:
             # Until it shows what it is, a file may be anything, and nothing is kept of it.

@@ -105,6 +105,7 @@ class Entry(msgspec.Struct, frozen=True):
     line: int
     identity: str
     payload: bytes
+    fingerprint: bytes
 
 
 class Source(msgspec.Struct, frozen=True):

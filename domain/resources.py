@@ -75,6 +75,7 @@ KINDS: tuple[Kind, ...] = (
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 BY_RESOURCE = {(kind.group, kind.plural): kind for kind in KINDS}
+BY_TITLE = {(kind.group, kind.title): kind for kind in KINDS}
 _BY_ALIAS = {
     alias.lower(): kind for kind in KINDS for alias in (kind.name, kind.plural, kind.title, kind.api, *kind.aliases)
 }
