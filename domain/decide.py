@@ -240,8 +240,29 @@ class _Decision:
 
     def testified(self) -> None:
         """Somebody says so: the event is what was said, and the phrase is how."""
-        self.phrase = self.operation.verb
-        self.events.append(self._event(self.operation.testimony, {}, self.before.fields if self.before else {}))
+        operation = self.operation
+        self.phrase = operation.verb
+        self.events.append(self._event(operation.testimony, {}, self.before.fields if self.before else {}))
+        if operation.command and self.before is not None:
+            self.events += self._started_by_word(self.before)
+
+    def _started_by_word(self, resource: Resource) -> Iterator[Event]:
+        """A command in the gateway's pod of today that only the controller's log shows (kube-ovn: execNatGwRules)."""
+        gateway = nat_gateway.gateway_of(self.world, resource)
+        today = nat_gateway.pod_of_today(self.world, gateway) if gateway else None
+        commands = nat_gateway.commands_of(self.operation.command)
+        if today is None or not commands or (today.programmed is not None and not today.hearsay):
+            return  # where an audit log shows what is started in that pod, it shows all of it
+        said = self.events[0]
+        yield msgspec.structs.replace(
+            said,
+            type="GatewayCommandStarted",
+            key=today.key,
+            uid=today.uid,
+            cause=f"{said.type} {said.key.tag}",
+            changed={f"command[{n}]": (None, command) for n, command in enumerate(commands)},
+            tags=today.tags,
+        )
 
     def answered_with_a_status(self) -> None:
         """Binding and eviction: the answer shows no object, but what it did to the pod is known."""

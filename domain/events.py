@@ -34,6 +34,7 @@ ACT_LOGGED = "ActLogged"  # a controller says that it did something to it
 REFUSAL_LOGGED = "RefusalLogged"  # a controller says that it would not
 ERROR_LOGGED = "ErrorLogged"  # a controller says what went wrong with it
 EVENT_REPORTED = "EventReported"  # a Kubernetes Event
+RUNS = frozenset({RUN_STARTED, RUN_FAILED, RUN_ENDED})
 TESTIMONIES = frozenset(
     {
         CHANGE_NOTICED,
