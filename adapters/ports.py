@@ -106,6 +106,7 @@ class Entry(msgspec.Struct, frozen=True):
     identity: str
     payload: bytes
     fingerprint: bytes
+    """As in its `Record`."""
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -456,4 +456,4 @@ def _begins_one(text: bytes) -> bool:
         keys = {line.partition(b":")[0] for line in text.split(b"\n") if line[:1].isalpha()}
     inner = b'"apiVersion":' if text.startswith(b"{") else b"apiVersion:"
     whole = b"apiVersion" in keys and not keys.isdisjoint({b"kind", b"items", b"metadata"})
-    return whole or ((b"object" in keys or b"type" in keys) and inner in text)
+    return whole or (b"object" in keys and inner in text)
