@@ -136,8 +136,14 @@ class _Object(msgspec.Struct):
     message: str = ""
 
 
+class _Container(msgspec.Struct):
+    ports: list[dict[str, Any]] | None = None
+
+
 class _PodSpec(msgspec.Struct, omit_defaults=True):
     nodeName: str | None = None
+    hostNetwork: bool | None = None
+    containers: list[_Container] | None = None
 
 
 class _PodStatus(msgspec.Struct, omit_defaults=True):
@@ -155,6 +161,39 @@ class _Pod(msgspec.Struct):
     status: _PodStatus | str | None = None
     details: _Details | None = None
     message: str = ""
+
+
+class _Endpoints(_Object):
+    subsets: list[Any] | None = None
+
+
+class _Slice(_Object):
+    addressType: str | None = None
+    endpoints: list[Any] | None = None
+    ports: list[Any] | None = None
+
+
+class _NodeSpec(msgspec.Struct, omit_defaults=True):
+    podCIDR: str | None = None
+    podCIDRs: list[str] | None = None
+
+
+class _NodeStatus(msgspec.Struct, omit_defaults=True):
+    addresses: list[dict[str, Any]] | None = None
+
+
+class _Node(msgspec.Struct):
+    """Of a node only its place in the network: the rest is the kubelet's heartbeat."""
+
+    kind: str = ""
+    metadata: _WholeMetadata = msgspec.field(default_factory=_WholeMetadata)
+    spec: _NodeSpec | None = None
+    status: _NodeStatus | str | None = None
+    details: _Details | None = None
+    message: str = ""
+
+
+_Answered = _Object | _Pod | _Node
 
 
 class _Objects(msgspec.Struct):
@@ -186,7 +225,12 @@ _line = msgspec.json.Decoder(_Line)
 _head_line = msgspec.json.Decoder(_HeadLine)
 _full_line = msgspec.json.Decoder(_FullLine)
 _object = msgspec.json.Decoder(_Object)
-_pod = msgspec.json.Decoder(_Pod)
+_answers: dict[str, msgspec.json.Decoder[_Answered]] = {
+    "pod": msgspec.json.Decoder(_Pod),
+    "node": msgspec.json.Decoder(_Node),
+    "endpoints": msgspec.json.Decoder(_Endpoints),
+    "endpointslice": msgspec.json.Decoder(_Slice),
+}
 _objects = msgspec.json.Decoder(_Objects)
 _asked = msgspec.json.Decoder(_Asked)
 _steps = msgspec.json.Decoder(list[_Step])
@@ -293,7 +337,7 @@ def _heads(event: _HeadLine, identity: str) -> list[Head]:
             revision=_number(metadata.resourceVersion) or 0,
             outcome=outcome,
             creates=outcome == MADE and bodied and (event.verb == "create" or _code(event) == 201),
-            owns=outcome == REMOVED and event.verb == "delete" and bodied,
+            owns=outcome == REMOVED and event.verb == "delete" and bodied and bool(metadata.deletionTimestamp),
         )
     ]
 
@@ -315,14 +359,14 @@ def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Op
     kind = _kind_of(event)
     assert kind is not None, "only recognised records come here"
     reference = event.objectRef or _Reference()
-    shown: _Object | _Pod | None = None
+    shown: _Answered | None = None
     after: Fields | None = None
     metadata = _WholeMetadata()
     answer = bytes(event.responseObject)
     if outcome != UNKNOWN and answer not in (b"", b"null"):
         if event.verb == "deletecollection" and outcome in (MADE, REMOVED):
             answer = bytes(_objects.decode(answer).items[part])
-        shown = _pod.decode(answer) if kind.name == "pod" else _object.decode(answer)
+        shown = _answers.get(kind.name, _object).decode(answer)
     if shown is not None and shown.kind != "Status" and outcome not in (REFUSED, DRY_RUN):
         metadata = shown.metadata
         after = _fields(shown)
@@ -355,13 +399,20 @@ def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Op
     )
 
 
-def _fields(shown: _Object | _Pod) -> Fields:
+def _fields(shown: _Answered) -> Fields:
     metadata = shown.metadata
     spec: Any = shown.spec
     status: Any = shown.status
-    if isinstance(shown, _Pod):
+    others: dict[str, Any] | None = None
+    if isinstance(shown, _Endpoints):
+        others = {"subsets": shown.subsets}
+    elif isinstance(shown, _Slice):
+        others = {name: getattr(shown, name) for name in ("addressType", "endpoints", "ports")}
+    elif isinstance(shown, _Pod | _Node):
         spec = msgspec.structs.asdict(shown.spec) if shown.spec is not None else None
-        status = msgspec.structs.asdict(shown.status) if isinstance(shown.status, _PodStatus) else None
+        status = msgspec.structs.asdict(shown.status) if isinstance(shown.status, _PodStatus | _NodeStatus) else None
+        if isinstance(shown, _Pod) and spec is not None:
+            spec["containers[].ports"] = _named_ports(spec.pop("containers"))
     return flatten(
         finalizers=metadata.finalizers,
         deletion=metadata.deletionTimestamp,
@@ -370,7 +421,14 @@ def _fields(shown: _Object | _Pod) -> Fields:
         owners=[f"{owner.kind}/{owner.name}" for owner in metadata.ownerReferences or ()],
         spec=spec,
         status=status if isinstance(status, dict) else None,
+        others=others,
     )
+
+
+def _named_ports(containers: list[_Container] | None) -> list[dict[str, Any]] | None:
+    """The ports that a policy can name; nothing else of a container matters to the network."""
+    named = [port for container in containers or () for port in container.ports or () if port.get("name")]
+    return named or None
 
 
 # ---- what one event is
@@ -419,6 +477,8 @@ def _outcome(event: _Line, shown: _Shown | None) -> str:
 
 def _is_gone(event: _Line, metadata: _Metadata, shown: _Shown) -> bool:
     """The answer that shows an object for the last time: going, with nothing that holds it any more."""
+    if event.verb == "delete" and not metadata.deletionTimestamp:
+        return True  # a Service's answer: the object as it was, of the revision before
     if not metadata.deletionTimestamp or metadata.finalizers or metadata.deletionGracePeriodSeconds:
         return False
     reference = event.objectRef
@@ -461,7 +521,7 @@ def _read_revision(event: _FullLine) -> int | None:
         return None  # the label of some field, or a body of another shape
 
 
-def _reason(event: _Line, shown: _Object | _Pod | None, outcome: str) -> str:
+def _reason(event: _Line, shown: _Answered | None, outcome: str) -> str:
     if outcome == UNKNOWN:
         return TRUNCATED if _is_truncated(event) else BELOW
     if outcome != REFUSED:
