@@ -323,7 +323,7 @@ def _covering(kind: str, path: str) -> tuple[tuple[str, Callable[[Any, Any], boo
 _FOLLOWED = frozenset(
     {REFUSED, "SubnetSpecChanged", "GatewayCommandStarted"}
     | {event for kind in ("vpc", "subnet", "pod") for event in VOCABULARY[kind].beginnings}
-    | {VOCABULARY[kind].ended for kind in ("vpc", "subnet", "pod")}
+    | {VOCABULARY[kind].ended for kind in ("vpc", "subnet", "pod", "service")}
     | {event for kind in ("eip", *nat_rule.RULES) for event in VOCABULARY[kind].lifecycle.events}
     | {vocabulary.begun for vocabulary in VOCABULARY.values() if vocabulary.made_with is not None}
 )
@@ -363,6 +363,8 @@ def consequences(world: World, events: Iterable[Event]) -> list[Event]:
                 found += _configured(world, event)
             case "eip" | "fip" | "snat" | "dnat" if event.changed and not ended:
                 found += _configured_before(world, event)
+            case "service" if ended:
+                found += _follow(event, VOCABULARY["endpoints"].ended, _endpoints_of(world, event.key))
             case _ if vocabulary.made_with is not None and happened == vocabulary.begun:
                 found += _made_with(vocabulary, event)
     return found
@@ -398,6 +400,12 @@ def _made_with(vocabulary: Vocabulary, event: Event) -> Iterator[Event]:
     newborn.state = vocabulary.lifecycle.leads_to(ABSENT, vocabulary.begun)
     if happened := vocabulary.made_with(newborn.fields):
         yield from _follow(event, happened, [newborn])
+
+
+def _endpoints_of(world: World, service: Key) -> list[Resource]:
+    """What the API server removes with a Service, in the same request (kubernetes: core/service/storage, afterDelete)."""
+    resource = world.get(Key("endpoints", service.namespace, service.name))
+    return [resource] if resource is not None else []
 
 
 def _orphaned(world: World, event: Event) -> Iterator[Event]:

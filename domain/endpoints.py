@@ -1,8 +1,8 @@
-"""The lives of Endpoints and EndpointSlices: which addresses serve a Service (kube-router: buildEndpointSliceInfo; dossier 3.9).
+"""The lives of Endpoints and EndpointSlices: which addresses serve a Service (dossier 3.9).
 
 Both say the same in two shapes: Endpoints are one object a Service, by its name; slices are several, by a label, and
-each of one family. Controllers of Kubernetes write both; kube-router reads slices since 2.0. An object without an
-address that is ready is as good as none. `network_policy` is next.
+each of one family. Controllers of Kubernetes write both; kube-router reads slices since 2.0 (buildEndpointSliceInfo).
+An object without an address that is ready is as good as none. `network_policy` is next.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A node without a pod range is in no set: kube-router skips it, addresses and all. The range is given once, by the node
 controller or in an annotation. Of a node's status only the addresses are looked at: the rest is the kubelet's heartbeat.
-`namespace` is next.
+`decide` is next: it asks these tables.
 """
 
 from __future__ import annotations
@@ -60,11 +60,14 @@ def pod_ranges(fields: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def addresses(fields: Mapping[str, Any]) -> list[str]:
-    """The addresses that kube-router counts as the node's: internal ones, else external ones (GetNodeIP in utils)."""
+def addresses(fields: Mapping[str, Any], *, external: bool = True) -> list[str]:
+    """The addresses that count as the node's: internal ones; where there are none, for kube-router, its `external` ones.
+
+    (kube-router: GetNodeIP in pkg/utils/node.go; kube-ovn: getOtherNodes in pkg/daemon/gateway.go.)
+    """
     reported = fields.get(ADDRESSES)
     listed = [one for one in reported if isinstance(one, dict)] if isinstance(reported, list) else []
-    for kind in ("InternalIP", "ExternalIP"):
+    for kind in ("InternalIP", "ExternalIP") if external else ("InternalIP",):
         if found := [str(one.get("address")) for one in listed if one.get("type") == kind and one.get("address")]:
             return found
     return []

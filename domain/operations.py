@@ -105,8 +105,8 @@ def flatten(
     """The fields of an API object, by path.
 
     Top-level fields of `spec` and `status` are one path each; every label and annotation is one path, because each may
-    have a writer of its own. `others` are top-level fields beside these, which a few kinds have (`subsets`). Null, which the API server stores as absence, is absence here too. `owners` are
-    `Kind/name`.
+    have a writer of its own. `others` are what a few kinds have beside these (`subsets`). Null, which the API server
+    stores as absence, is absence here too. `owners` are `Kind/name`.
     """
     fields: Fields = {}
     if finalizers:

@@ -1,4 +1,4 @@
-"""The life of a Service as kube-router sees it (kube-router: buildServicesInfo in network_services_controller.go; dossier 3.9).
+"""The life of a Service as kube-router sees it (kube-router: buildServicesInfo; dossier 3.9).
 
 What makes a Service one for kube-router is a cluster address: one without (headless, ExternalName) is skipped altogether,
 with whatever external addresses it has. What of it stands in IPVS and in the sets of a node, no API object says;

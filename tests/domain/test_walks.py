@@ -1,9 +1,10 @@
 """Every walk of commands, enumerated: no state that a table forbids, and a refusal that changes nothing and says why.
 
-A neighbourhood is walked to depth 5, or 4: a Vpc with a subnet; a subnet with an address and its pod; a gateway with its
-pod and an EIP; an EIP with rules of one kind, and of two; an OvnEip with its rule; a namespace with a subnet; a Service
-with its endpoints; a policy with a node. Everything but OVN's own kinds and kube-router's is walked together to depth 3. At each step every event type of every kind in it is tried as a command.
-Worlds that are equal are walked on from once: what is decided depends on nothing else.
+A neighbourhood is walked to depth 5, or 4, or 3: a Vpc with a subnet; a subnet with an address and its pod; a gateway with
+its pod and an EIP; an EIP with rules of one kind, and of two; an OvnEip with its rule; a namespace with a subnet; a Service
+with its endpoints; a policy with a node. Everything but OVN's own kinds and kube-router's is walked together to depth 3.
+At each step every event type of every kind in it is tried as a command. Worlds that are equal are walked on from once:
+what is decided depends on nothing else.
 """
 
 from __future__ import annotations
