@@ -98,8 +98,9 @@ def _service(known: Known, resource: Resource, node: str, vips: Contribution, po
 
 
 def _addresses(known: Known, resource: Resource, node: str) -> Iterator[tuple[str, Member]]:
-    """A Service's addresses. Those from outside are due while an endpoint is ready, and those of a local Service only
-    while one on this node is; releases differ on what becomes of them without.
+    """A Service's addresses, whether or not it has endpoints; a local Service's only where one on this node is ready.
+
+    Releases differ on a cluster address of a local Service. Those from outside are skipped (setupExternalIPServices).
     """
     fields = resource.fields
     ready = _endpoints(known.world, resource.key)
@@ -115,18 +116,16 @@ def _addresses(known: Known, resource: Resource, node: str) -> Iterator[tuple[st
     only_here = local or fields.get("spec.externalTrafficPolicy") == "Local"
     if only_here and ready and not here and all(where for _, where in ready) and not known.gap("endpointslice"):
         return  # "Skipping setting up IPVS service for external IP and LoadBalancer IP"
-    serving = bool(here if only_here else ready)
     # With direct return IPVS knows a service by a mark, which older releases do not resolve to its address.
-    due = certain and serving and DIRECT_RETURN not in fields
-    where = " on this node" if only_here else ""
-    why = f"an endpoint{where} is ready" if serving else f"no endpoint{where} is known to be ready"
+    due = certain and DIRECT_RETURN not in fields and (bool(here) or not only_here)
+    but = "" if due or not certain or not only_here else ", and that an endpoint on this node is ready is not known"
     external = fields.get(service.EXTERNAL_IPS)
     for address in external if isinstance(external, list) else ():
-        yield str(address), Member(due, resource.key, f"{resource.key} has it as external address, and {why}")
+        yield str(address), Member(due, resource.key, f"{resource.key} has it as external address{but}")
     balancer = fields.get(service.LOAD_BALANCER) if SKIP_LOAD_BALANCER not in fields else None
     for ingress in mappings(balancer.get("ingress") if isinstance(balancer, dict) else None):
-        if address := ingress.get("ip"):
-            yield str(address), Member(due, resource.key, f"{resource.key} has it from a load balancer, and {why}")
+        if given := ingress.get("ip"):
+            yield str(given), Member(due, resource.key, f"{resource.key} has it from a load balancer{but}")
 
 
 def _node_port(
