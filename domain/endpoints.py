@@ -43,7 +43,7 @@ def addresses_in_slice(endpoints: Any) -> list[tuple[str, str]]:
         (str(address), str(endpoint.get("nodeName") or ""))
         for endpoint in _mappings(endpoints)
         if not isinstance(endpoint.get("conditions"), dict) or endpoint["conditions"].get("ready") is not False
-        for address in endpoint.get("addresses") or ()
+        for address in _listed(endpoint.get("addresses"))
     ]
 
 
@@ -61,7 +61,11 @@ def serving(key: Key, fields: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _mappings(values: Any) -> list[Mapping[str, Any]]:
-    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+    return [value for value in _listed(values) if isinstance(value, dict)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _refers(key: Key, fields: Mapping[str, Any]) -> Iterable[Key]:

@@ -31,7 +31,7 @@ from projections.namespace_binding import labels_of, matches
 _EVERYTHING = {IPV4: ("0.0.0.0/1", "128.0.0.0/1"), "IPv6": ("2000::/3", "fd00::/8")}
 """What stands for a range of prefix length 0, which hash:net cannot hold (evalIPBlockPeer)."""
 
-_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 class _Pods(NamedTuple):
@@ -62,7 +62,8 @@ def policy_sets(known: Known) -> Iterator[Contribution]:
 
 def _sets(known: Known, policy: Resource, family: str, before_2: bool) -> Iterator[Contribution]:
     _, namespace, name = policy.key
-    types = policy.get("spec.policyTypes") or ["Ingress"]  # the API server fills it in
+    said = policy.get("spec.policyTypes")
+    types = said if isinstance(said, list) and said else ["Ingress"]  # the API server fills it in
     target = _chosen(known, namespace, policy.get("spec.podSelector"))
     for direction, prefix in (("Ingress", DESTINATION), ("Egress", SOURCE)):
         if direction not in types:
@@ -225,7 +226,8 @@ def _is_readable(selector: Any) -> bool:
         return False
     expressions = selector.get("matchExpressions") or []
     return isinstance(expressions, list) and all(
-        isinstance(each, dict) and each.get("operator") in _OPERATORS for each in expressions
+        isinstance(each, dict) and each.get("operator") in _OPERATORS and isinstance(each.get("values") or [], list)
+        for each in expressions
     )
 
 

@@ -116,20 +116,14 @@ def test_a_kubelets_heartbeat_changes_nothing():
 
 
 def test_of_a_pods_containers_only_the_ports_that_have_names_become_a_field():
-    containers = [
-        {
-            "name": "app",
-            "image": "x",
-            "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}, {"containerPort": 9}],
-        },
-        {"name": "side"},
-    ]
+    named = {"name": "http", "containerPort": 8080, "protocol": "TCP"}
+    containers = [{"name": "app", "image": "x", "ports": [named, {"containerPort": 9}]}, {"name": "side"}]
     spec = {"nodeName": "one", "hostNetwork": True, "containers": containers}
     _, told = read(record("pods", "create", thing("pods", 5, spec=spec)))
     assert told.after == {
         "spec.nodeName": "one",
         "spec.hostNetwork": True,
-        "spec.containers[].ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+        "spec.containers[].ports": [named],
     }
     _, plain = read(record("pods", "create", thing("pods", 6, spec={"containers": [{"name": "app"}]})))
     assert plain.after == {}
