@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.sources.dialect import moment
 from domain.ipset_names import (
     DESTINATION,
     IPV4,
@@ -19,6 +20,7 @@ from domain.ipset_names import (
     target_set,
 )
 from domain.resources import Key
+from domain.world import World
 from projections.ipset_contents import should_contain
 from projections.ipset_contribution import Contribution
 from tests.domain.stories import Story
@@ -552,6 +554,26 @@ def test_against_the_sets_that_a_real_controller_left():
     assert svip.due == {"10.96.10.10,tcp:80", "203.0.113.10,tcp:80"}
     assert svip.due - {"10.96.0.1,tcp:443", "10.96.10.10,tcp:80"} == {"203.0.113.10,tcp:80"}, "the member that was lost"
     assert not svip.complete, "10.96.0.1 is of a service from before the log"
+
+
+LOST = [
+    ("203.0.113.16", "2026-11-21T02:48:33.365554Z"),
+    ("203.0.113.24", "2026-11-21T02:49:08.594781Z"),
+    ("203.0.113.33", "2026-11-21T02:49:31.926834Z"),
+]
+"""Recording mixed-seed7: the members that a policy controller's restore lost, and when (faults F3 of its truth.json)."""
+
+
+@pytest.mark.parametrize(("address", "time"), LOST)
+def test_what_a_restore_of_old_memory_lost_was_due_at_that_moment(address, time):
+    world = World()
+    before = [event for event in replayed("mixed-seed7").events if event.time <= moment(time, "time")]
+    for at, event in enumerate(before, 1):
+        world.evolve(event, at)
+    found = should_contain(world, "node1")
+    member = found["kube-router-svip-prt"].members[f"{address},tcp:80"]
+    assert member.due and address in found["kube-router-svip"].due
+    assert world.live[member.key].get("spec.externalIPs") == [address]
 
 
 ANY = st.recursive(
