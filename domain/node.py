@@ -1,7 +1,7 @@
 """The life of a Node's place in the network: its pod ranges and its addresses (kube-router: syncNodeIPSets; dossier 4.1).
 
-A node without a pod range is in no set: kube-router skips it, addresses and all. The range is given once, by the node
-controller or in an annotation. Of a node's status only the addresses are looked at: the rest is the kubelet's heartbeat.
+A node without a pod range is in no set: kube-router skips it, addresses and all. The node controller gives the range, once;
+an annotation may overrule it. Of a node's status only the addresses are looked at: the rest is the kubelet's heartbeat.
 `decide` is next: it asks these tables.
 """
 
@@ -15,7 +15,7 @@ from domain.lifecycle import ABSENT, GONE, SAME, SIGHTED, TERMINATING, Lifecycle
 from domain.operations import DELETION
 
 REGISTERED = "REGISTERED"
-ROUTABLE = "ROUTABLE"  # it has a range for its pods
+ROUTABLE = "ROUTABLE"  # it was given a range for its pods
 
 LIVE = (REGISTERED, ROUTABLE, SIGHTED)
 
@@ -38,10 +38,12 @@ LIFECYCLE = Lifecycle(
         ),
         Row("NodePodRangeAssigned", (*LIVE,), ROUTABLE, "it is given a range for its pods"),
         Row("NodePodRangeAssigned", (TERMINATING,), SAME, "it is given a range while it goes"),
-        Row("NodePodRangeWithdrawn", (*LIVE,), REGISTERED, "a range is taken off it (an annotation's)"),
+        Row(
+            "NodePodRangeWithdrawn", (*LIVE,), REGISTERED, "its range is taken off it, which no API server lets through"
+        ),
         Row("NodePodRangeWithdrawn", (TERMINATING,), SAME, "a range is taken off it while it goes"),
         Row("NodeStatusReported", (*LIVE, TERMINATING), SAME, "its kubelet reports other addresses"),
-        Row("NodeAnnotated", (*LIVE, TERMINATING), SAME, "labels or annotations change"),
+        Row("NodeAnnotated", (*LIVE, TERMINATING), SAME, "labels or annotations change, a range in one of them too"),
         Row("NodeDeletionRequested", LIVE, TERMINATING, "deleted, and a finalizer of somebody's holds it"),
         Row("NodeRemoved", (*LIVE, TERMINATING), GONE, "deleted: it is in no set any more"),
         Row("NodeVanished", (*LIVE, TERMINATING), GONE, "another node bears its name: it went unseen"),
@@ -74,7 +76,7 @@ def addresses(fields: Mapping[str, Any], *, external: bool = True) -> list[str]:
 
 
 def _made_with(fields: Mapping[str, Any]) -> str:
-    return "NodePodRangeAssigned" if pod_ranges(fields) else ""
+    return "NodePodRangeAssigned" if fields.get(POD_CIDR) or fields.get(POD_CIDRS) else ""
 
 
 VOCABULARY = Vocabulary(
@@ -87,10 +89,10 @@ VOCABULARY = Vocabulary(
     vanished="NodeVanished",
     writes=(
         Write("NodeDeletionRequested", one_of(DELETION), appears),
-        Write("NodePodRangeAssigned", starts("spec.", CIDR_ANNOTATION, CIDRS_ANNOTATION), lambda _, after: bool(after)),
-        Write("NodePodRangeWithdrawn", starts("spec.", CIDR_ANNOTATION, CIDRS_ANNOTATION)),
+        Write("NodePodRangeAssigned", one_of(POD_CIDR, POD_CIDRS), lambda before, after: bool(after)),
+        Write("NodePodRangeWithdrawn", one_of(POD_CIDR, POD_CIDRS)),
         Write("NodeStatusReported", starts("status.")),
-        Write("NodeAnnotated", starts("metadata.")),
+        Write("NodeAnnotated", starts("metadata.", "spec.")),
     ),
     refers=names_nothing,
     reference_paths=frozenset(),
