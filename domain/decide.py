@@ -19,7 +19,7 @@ import msgspec
 from domain import eip, ip, nat_gateway, nat_rule, pod, subnet
 from domain.events import OBSERVED, REFUSED, Changes, Event, Vocabulary, differences
 from domain.kinds import VOCABULARY
-from domain.lifecycle import GONE, SAME
+from domain.lifecycle import ABSENT, GONE, SAME
 from domain.operations import (
     DELETION,
     FINALIZERS,
@@ -355,8 +355,9 @@ def _covering(kind: str, path: str) -> tuple[tuple[str, Callable[[Any, Any], boo
 _FOLLOWED = frozenset(
     {REFUSED, "SubnetSpecChanged", "GatewayCommandStarted"}
     | {event for kind in ("vpc", "subnet", "pod") for event in VOCABULARY[kind].beginnings}
-    | {VOCABULARY[kind].ended for kind in ("vpc", "subnet", "pod")}
+    | {VOCABULARY[kind].ended for kind in ("vpc", "subnet", "pod", "service")}
     | {event for kind in ("eip", *nat_rule.RULES) for event in VOCABULARY[kind].lifecycle.events}
+    | {vocabulary.begun for vocabulary in VOCABULARY.values() if vocabulary.made_with is not None}
 )
 """The types that may have consequences: of all others none is looked for."""
 
@@ -394,6 +395,10 @@ def consequences(world: World, events: Iterable[Event]) -> list[Event]:
                 found += _configured(world, event)
             case "eip" | "fip" | "snat" | "dnat" if event.changed and not ended:
                 found += _configured_before(world, event)
+            case "service" if ended:
+                found += _follow(event, VOCABULARY["endpoints"].ended, _endpoints_of(world, event.key))
+            case _ if vocabulary.made_with is not None and happened == vocabulary.begun:
+                found += _made_with(vocabulary, event)
     return found
 
 
@@ -417,6 +422,22 @@ def _follow(event: Event, kind: str, resources: Iterable[Resource], cause: str =
             cause=cause or f"{event.happened} {event.key.tag}",
             tags=tuple(dict.fromkeys((*tags_of(vocabulary, resource.key, resource.fields), event.key.tag))),
         )
+
+
+def _made_with(vocabulary: Vocabulary, event: Event) -> Iterator[Event]:
+    """What an object's creation is beside itself, by what it was made with."""
+    assert vocabulary.made_with is not None, "only kinds that have one come here"
+    newborn = Resource(event.key, event.uid, 0, event.time, seen_from_birth=True)
+    newborn.fields = {path: after for path, (_, after) in event.changed.items()}
+    newborn.state = vocabulary.lifecycle.leads_to(ABSENT, vocabulary.begun)
+    if happened := vocabulary.made_with(newborn.fields):
+        yield from _follow(event, happened, [newborn])
+
+
+def _endpoints_of(world: World, service: Key) -> list[Resource]:
+    """What the API server removes with a Service, in the same request (kubernetes: core/service/storage, afterDelete)."""
+    resource = world.get(Key("endpoints", service.namespace, service.name))
+    return [resource] if resource is not None else []
 
 
 def _orphaned(world: World, event: Event) -> Iterator[Event]:

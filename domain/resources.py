@@ -71,6 +71,11 @@ KINDS: tuple[Kind, ...] = (
         ("nat-gateways", "vpc-nat-gw", "vpc-nat-gateway", "gateway"),
     ),
     Kind("namespace", "namespaces", "", "Namespace", False, ("ns",)),
+    Kind("service", "services", "", "Service", True, ("svc",)),
+    Kind("endpoints", "endpoints", "", "Endpoints", True, ("ep",)),
+    Kind("endpointslice", "endpointslices", "discovery.k8s.io", "EndpointSlice", True),
+    Kind("networkpolicy", "networkpolicies", "networking.k8s.io", "NetworkPolicy", True, ("netpol",)),
+    Kind("node", "nodes", "", "Node", False, ("no",)),
 )
 
 BY_NAME = {kind.name: kind for kind in KINDS}

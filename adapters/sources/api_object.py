@@ -59,8 +59,14 @@ class Object(msgspec.Struct):
     message: str = ""
 
 
+class _Container(msgspec.Struct):
+    ports: list[dict[str, Any]] | None = None
+
+
 class _PodSpec(msgspec.Struct, omit_defaults=True):
     nodeName: str | None = None
+    hostNetwork: bool | None = None
+    containers: list[_Container] | None = None
 
 
 class _PodStatus(msgspec.Struct, omit_defaults=True):
@@ -80,23 +86,67 @@ class Pod(msgspec.Struct):
     message: str = ""
 
 
+class _Endpoints(Object):
+    subsets: list[Any] | None = None
+
+
+class _Slice(Object):
+    addressType: str | None = None
+    endpoints: list[Any] | None = None
+    ports: list[Any] | None = None
+
+
+class _NodeSpec(msgspec.Struct, omit_defaults=True):
+    podCIDR: str | None = None
+    podCIDRs: list[str] | None = None
+
+
+class _NodeStatus(msgspec.Struct, omit_defaults=True):
+    addresses: list[dict[str, Any]] | None = None
+
+
+class Node(msgspec.Struct):
+    """Of a node only its place in the network: the rest is the kubelet's heartbeat."""
+
+    kind: str = ""
+    metadata: WholeMetadata = msgspec.field(default_factory=WholeMetadata)
+    spec: _NodeSpec | None = None
+    status: _NodeStatus | str | None = None
+    details: Details | None = None
+    message: str = ""
+
+
+Answered = Object | Pod | Node
+
 _object = msgspec.json.Decoder(Object)
-_pod = msgspec.json.Decoder(Pod)
+_by_kind: dict[str, msgspec.json.Decoder[Answered]] = {
+    "pod": msgspec.json.Decoder(Pod),
+    "node": msgspec.json.Decoder(Node),
+    "endpoints": msgspec.json.Decoder(_Endpoints),
+    "endpointslice": msgspec.json.Decoder(_Slice),
+}
 
 
-def shown_as(kind: Kind, body: bytes) -> Object | Pod:
+def shown_as(kind: Kind, body: bytes) -> Answered:
     """An object of that kind, read. Raises one of `UNREADABLE`."""
-    return _pod.decode(body) if kind.name == "pod" else _object.decode(body)
+    return _by_kind.get(kind.name, _object).decode(body)
 
 
-def fields_of(shown: Object | Pod) -> Fields:
+def fields_of(shown: Answered) -> Fields:
     """The fields of an object, by path."""
     metadata = shown.metadata
     spec: Any = shown.spec
     status: Any = shown.status
-    if isinstance(shown, Pod):
+    others: dict[str, Any] | None = None
+    if isinstance(shown, _Endpoints):
+        others = {"subsets": shown.subsets}
+    elif isinstance(shown, _Slice):
+        others = {name: getattr(shown, name) for name in ("addressType", "endpoints", "ports")}
+    elif isinstance(shown, Pod | Node):
         spec = msgspec.structs.asdict(shown.spec) if shown.spec is not None else None
-        status = msgspec.structs.asdict(shown.status) if isinstance(shown.status, _PodStatus) else None
+        status = msgspec.structs.asdict(shown.status) if isinstance(shown.status, _PodStatus | _NodeStatus) else None
+        if isinstance(shown, Pod) and spec is not None:
+            spec["containers[].ports"] = _named_ports(spec.pop("containers"))
     return flatten(
         finalizers=metadata.finalizers,
         deletion=metadata.deletionTimestamp,
@@ -105,7 +155,14 @@ def fields_of(shown: Object | Pod) -> Fields:
         owners=[f"{owner.kind}/{owner.name}" for owner in metadata.ownerReferences or ()],
         spec=spec,
         status=status if isinstance(status, dict) else None,
+        others=others,
     )
+
+
+def _named_ports(containers: list[_Container] | None) -> list[dict[str, Any]] | None:
+    """The ports that a policy can name; nothing else of a container matters to the network."""
+    named = [port for container in containers or () for port in container.ports or () if port.get("name")]
+    return named or None
 
 
 def revision_of(text: str) -> int | None:

@@ -16,10 +16,9 @@ import msgspec
 
 from adapters.sources.api_object import (
     UNREADABLE,
+    Answered,
     Details,
     Metadata,
-    Object,
-    Pod,
     WholeMetadata,
     fields_of,
     revision_of,
@@ -244,7 +243,7 @@ def _heads(event: _HeadLine, identity: str) -> list[Head]:
             revision=revision_of(metadata.resourceVersion) or 0,
             outcome=outcome,
             creates=outcome == MADE and bodied and (event.verb == "create" or _code(event) == 201),
-            owns=outcome == REMOVED and event.verb == "delete" and bodied,
+            owns=outcome == REMOVED and event.verb == "delete" and bodied and bool(metadata.deletionTimestamp),
         )
     ]
 
@@ -266,7 +265,7 @@ def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Op
     kind = _kind_of(event)
     assert kind is not None, "only recognised records come here"
     reference = event.objectRef or _Reference()
-    shown: Object | Pod | None = None
+    shown: Answered | None = None
     after: Fields | None = None
     metadata = WholeMetadata()
     answer = bytes(event.responseObject)
@@ -352,6 +351,8 @@ def _outcome(event: _Line, shown: _Shown | None) -> str:
 
 def _is_gone(event: _Line, metadata: Metadata, shown: _Shown) -> bool:
     """The answer that shows an object for the last time: going, with nothing that holds it any more."""
+    if event.verb == "delete" and not metadata.deletionTimestamp:
+        return True  # a Service's answer: the object as it was, of the revision before
     if not metadata.deletionTimestamp or metadata.finalizers or metadata.deletionGracePeriodSeconds:
         return False
     reference = event.objectRef
@@ -394,7 +395,7 @@ def _read_revision(event: _FullLine) -> int | None:
         return None  # the label of some field, or a body of another shape
 
 
-def _reason(event: _Line, shown: Object | Pod | None, outcome: str) -> str:
+def _reason(event: _Line, shown: Answered | None, outcome: str) -> str:
     if outcome == UNKNOWN:
         return TRUNCATED if _is_truncated(event) else BELOW
     if outcome != REFUSED:
