@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from adapters.sources import audit_log
+from adapters.sources import audit_log, klog
 from adapters.sources.dialect import Dialect
 
-DIALECTS: tuple[Dialect, ...] = (audit_log,)
+DIALECTS: tuple[Dialect, ...] = (audit_log, klog)
 
 BEGINNING_LINES = 200
 BEGINNING_BYTES = 64 << 10
