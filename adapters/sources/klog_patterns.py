@@ -56,9 +56,8 @@ class Pattern(NamedTuple):
     @property
     def statement(self) -> str:
         """The wording in words: what a person reads of an event made from it."""
-        return (
-            re.sub(r"[\s:,'\"\[(]+$", "", re.sub(r"\{\w+\}(/\{\w+\})?", "…", self.wording).strip("… ")) or self.wording
-        )
+        words = re.sub(r"\{\w+\}(/\{\w+\})?", "…", self.wording).replace("'…'", "…").replace('"…"', "…")
+        return words.strip("…:, [{&`") or self.wording
 
     @property
     def prefix(self) -> bytes:
@@ -314,6 +313,8 @@ def _kube_ovn() -> list[Pattern]:
     add(78, nat, RUN_STARTED, "dnat", "handle update iptables dnat {name}", releases="1.16-")
     for kind in NAT_RULES:
         add(79, nat, CHANGE_NOTICED, kind, f"enqueue update to clean {kind} {{name}}", releases="-1.15")
+        for words in ("add iptables", "delete iptables", "update"):
+            add(79, nat, CHANGE_NOTICED, kind, f"enqueue {words} {kind} {{name}}")
         add(80, nat, ACT_LOGGED, kind, f"clean {kind} '{{name}}' in pod", releases="-1.15")
         add(80, nat, ACT_LOGGED, kind, f"final delete {kind} '{{name}}' in pod", releases="1.16-")
     for kind in ("fip", "dnat"):
@@ -346,7 +347,11 @@ def _kube_ovn() -> list[Pattern]:
     for kind, word in (("eip", "eip"), ("fip", "floating-ip"), ("snat", "snat"), ("dnat", "dnat")):
         for what in ("add", "del"):
             add(92, gateway, ACT_LOGGED, kind, f"{script}{word}-{what} {{command}}", run=kind)
+            told = f"executing NAT gateway command: {script}{word}-{what} {{command}}"
+            add(92, gateway, ACT_LOGGED, kind, told, run=kind, releases="1.16-")
     add(92, gateway, ACT_LOGGED, "nat-gateway", script + "{command}", run="nat-gateway")
+    told = f"executing NAT gateway command: {script}{{command}}"
+    add(92, gateway, ACT_LOGGED, "nat-gateway", told, run="nat-gateway", releases="1.16-")
     failed = "failed to ExecuteCommandInContainer"
     add(93, gateway, ERROR_LOGGED, "nat-gateway", f"{failed} errOutput: {{cause}}", run=NAT_KINDS)
     add(93, gateway, ERROR_LOGGED, "nat-gateway", f"{failed}, errOutput: {{cause}}", run=NAT_KINDS)
@@ -363,7 +368,8 @@ def _kube_ovn() -> list[Pattern]:
     # The OVN kinds
     for verb in ("add", "update", "del"):
         add(95, "ovn_eip.go", CHANGE_NOTICED, "oeip", f"enqueue {verb} ovn eip {{name}}")
-    for verb in ("add", "update", "del", "reset"):
+    add(95, "ovn_eip.go", CHANGE_NOTICED, "oeip", "enqueue update (deleting) ovn eip {name}", releases="1.15-")
+    for verb in ("add", "update", "del", "deleting", "reset"):
         add(96, "ovn_eip.go", RUN_STARTED, "oeip", f"handle {verb} ovn eip {{name}}")
     add(97, "ovn_eip.go", ACT_LOGGED, "oeip", "nat of ovn eip {name} is {kinds}")
     held = "ovn eip '{name}' is still in use, finalizer will not be removed"
@@ -383,6 +389,11 @@ def _kube_ovn() -> list[Pattern]:
     )
     add(100, fip, RUN_STARTED, "ofip", "handle add fip {name}", "handle update fip {name}", "handle del ovn fip {name}")
     add(100, nat, ACT_LOGGED, "fip", "handle add fip {name}", "handle update fip {name}")
+    for kind in NAT_RULES:
+        going = f"enqueue update (deleting) ovn {kind} {{name}}"
+        number = {"fip": 100, "snat": 102, "dnat": 103}[kind]
+        add(number, f"ovn_{kind}.go", CHANGE_NOTICED, "o" + kind, going, releases="1.15-")
+        add(number, f"ovn_{kind}.go", RUN_STARTED, "o" + kind, f"handle deleting ovn {kind} {{name}}", releases="1.15-")
     add(101, "ovn_fip.go ovn_snat.go", CHANGE_NOTICED, "oeip", "enqueue reset old ovn eip {name}")
     add(102, "ovn_snat.go", CHANGE_NOTICED, "osnat", "enqueue add ovn snat {name}", "enqueue del ovn snat {name}")
     for verb in ("add", "update", "delete"):
