@@ -56,6 +56,9 @@ REASON_LETTERS = 500
 BATCH_RECORDS = 2_000
 """How many records of no interest are counted before they are handed on."""
 
+PLACES_KEPT = 20_000
+"""How many places in source files are remembered: both projects together have some thousand statements."""
+
 UNDATED = "its header has no year, and nothing beside it tells one: say --year"
 IMPOSSIBLE = "the date in its header is none"
 HEADLESS = "it has no klog header, and belongs to no line before it"
@@ -63,11 +66,10 @@ CUT = f"the record before is longer than {RECORD_BYTES >> 20} MiB, and was cut o
 BROKEN = "the container runtime cut this line in pieces, and its end is missing"
 
 _STAMP = rb"\d{4} \d\d:\d\d:\d\d\.\d{6}"
-_HEADER = rb"(?:\*\*)?[IWEF]?(" + _STAMP + rb")\s+(\d{1,19}) (?:[^:\s\]]*/)?([^:\s\]/]+):(\d{1,9})\] ?(\S*)"
+_HEADER = rb"(?:\*\*)?[IWEF]?(" + _STAMP + rb")\s+(\d{1,19}) ([^:\s\]]+):(\d{1,9})\] ?(\S*)"
 _STAMP_AT, _THREAD, _FILE, _LINE, _WORD = 2, 3, 4, 5, 6  # group 1 is what stands before
 _somewhere = re.compile(rb"(?:\*\*)?(?:[IWEF]|(?<![\w.]))" + _STAMP + rb"\s+\d{1,19} [^:\s\]]+:\d{1,9}\]")
 _bare = log_prefixes.compiled((), _HEADER)
-_never = re.compile(rb"(?!)")
 
 _INSTANT = rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"
 _logrus = re.compile(
@@ -178,37 +180,54 @@ class _Reading:
         self.piece_outer = b""
 
     def read(self, lines: Iterator[Line]) -> Iterator[Found]:
-        table = _table()
-        tables: dict[bytes, FileTable] = {}
-        match = self.shape.match
+        tables: dict[bytes, FileTable] = {}  # by `vpc.go:123]`, which is all that most lines are asked for
+        plain = True  # whether nothing stands in front of the headers now
         ignored = unknown = 0
         due = 1  # the first record is handed on at once, and then every so many: the source lasts from it to the last
-        latest: tuple[re.Match[bytes], bytes, int] | None = None
+        latest = outer = b""
         begun = False
         number = 0
         for number, line, wrong in lines:
+            if plain and not wrong:
+                words = line.split(None, 5)
+                if len(words) > 4 and len(words[0]) == 5 and (table := tables.get(words[3])) is not None:
+                    wanted, known, _ = table.words.get(words[4], table.otherwise)
+                    at = line.find(b"] ") + 2
+                    if not wanted or not line.startswith(wanted, at):
+                        if self.record is not None:
+                            yield from self._close()
+                        if line.startswith(known, at):
+                            ignored += 1
+                        else:
+                            unknown += 1
+                        latest = line
+                        if ignored + unknown >= due:
+                            yield from self._flushed(number, latest, outer, ignored, unknown)
+                            ignored = unknown = 0
+                            due = BATCH_RECORDS
+                        continue
             if wrong:
                 yield from self._close()
                 yield Found(number, line, wrong)
                 continue
-            header = match(line)
+            if self.piece and not log_prefixes.piece_of(line, True):
+                yield Found(self.piece_at, self.piece, BROKEN)
+                self.piece = b""
+            header = self.shape.match(line) if not self.piece else None
             carried = b""
             if header is None:
-                if self.piece and not log_prefixes.piece_of(line, True):
-                    yield Found(self.piece_at, self.piece, BROKEN)
-                    self.piece = b""
                 text, carried = self._text(number, line)
-                match = self.shape.match if not self.piece else _never.match
+                plain = False
                 if text is None:
                     continue
                 line = text
                 header = self._header(line, carried)
-                match = self.shape.match
+                plain = self.shape is _bare
                 if header is None:
-                    words = self._library(line)
-                    if words is not None:
+                    library = self._library(line)
+                    if library is not None:
                         yield from self._close()
-                        yield from self._library_record(number, line, words)
+                        yield from self._library_record(number, line, library)
                         begun = True
                     elif self.record is not None:
                         yield from self._continue(number, line, carried)
@@ -218,48 +237,39 @@ class _Reading:
             begun = True
             if self.record is not None:
                 yield from self._close()
-            file, word = header.group(_FILE, _WORD)
-            found = tables.get(file)
-            if found is None:
-                found = table.of(file)
-                if len(tables) < 10_000:
-                    tables[file] = found
-            words_of, otherwise = found
-            wanted, known, _ = words_of.get(word, otherwise)
+            before = header.end(1)
+            some = _candidates(header)
             at = header.start(_WORD)
-            if line.startswith(wanted, at):
-                before = header.end(1)
-                layers = () if carried else self.layers
-                self.record = _Record(number, carried or line[:before], layers, [line[before:]])
-                self.size = len(line) - before
+            outer = carried or line[:before]
+            latest = line[before:]
+            if plain and len(tables) < PLACES_KEPT:
+                tables[line[header.start(_FILE) : header.end(_LINE) + 1]] = _table().of(_file(header))
+            if line.startswith(some.wanted, at):
+                self.record = _Record(number, outer, () if carried else self.layers, [latest])
+                self.size = len(latest)
                 continue
-            if line.startswith(known, at):
+            if line.startswith(some.known, at):
                 ignored += 1
             else:
                 unknown += 1
-            latest = header, carried, number
             if ignored + unknown >= due:
-                due = BATCH_RECORDS
-                yield from self._flushed(latest, ignored, unknown)
+                yield from self._flushed(number, latest, outer, ignored, unknown)
                 ignored = unknown = 0
+                due = BATCH_RECORDS
         yield from self._close()
         if self.piece:
             yield Found(self.piece_at, self.piece, BROKEN)
-        if latest is not None and (ignored or unknown):
-            yield from self._flushed(latest, ignored, unknown)
-        ignored, unknown = self.ignored, self.unknown
-        if ignored:
-            yield Found(number, b"", Ignored("", ignored))
-        if unknown:
-            yield Found(number, b"", Unknown("", unknown))
+        yield from self._flushed(number, latest, outer, ignored, unknown)
 
-    def _flushed(self, latest: tuple[re.Match[bytes], bytes, int], ignored: int, unknown: int) -> Iterator[Found]:
-        """What was counted, with the time of the last of it."""
-        header, carried, number = latest
+    def _flushed(self, number: int, latest: bytes, outer: bytes, ignored: int, unknown: int) -> Iterator[Found]:
+        """What was counted, with the time of the last header."""
         ignored, self.ignored = ignored + self.ignored, 0
         unknown, self.unknown = unknown + self.unknown, 0
+        if not ignored and not unknown:
+            return
+        header = _bare.match(latest)
         try:
-            time = iso(self.clock.at(header[_STAMP_AT], carried or header[1]))
+            time = iso(self.clock.at(header[_STAMP_AT], outer)) if header else ""
         except NotARecord:
             time = ""
         if ignored:
@@ -318,11 +328,12 @@ class _Reading:
         payload = b"\n".join(record.lines).rstrip()
         header = _bare.match(payload)
         assert header is not None
-        file, line = header[_FILE].decode("utf-8", "replace"), int(header[_LINE])
-        said = _said(file, line, payload)
+        file, line = _file(header).decode("utf-8", "replace"), int(header[_LINE])
+        message = _message(payload, header)
+        some = _candidates(header)
+        said = _fitting(some, line, message)
         if said is None:
-            some = _candidates(header)
-            if payload.startswith(some.known, header.start(_WORD)):
+            if message.startswith(some.known):
                 self.ignored += 1
             else:
                 self.unknown += 1
@@ -342,7 +353,7 @@ class _Reading:
         elif said.pattern.event in (RUN_FAILED, RUN_ENDED):
             self.runs.end(keys[0])
         yield Found(
-            record.number, payload, _recognised(time, header[_THREAD], f"{file}:{line}", payload, context, keys)
+            record.number, payload, _recognised(time, header[_THREAD], f"{file}:{line}", message, context, keys)
         )
 
     def _context(self, said: Said, file: str, time: int) -> Key | None:
@@ -380,10 +391,9 @@ class _Reading:
 
 
 def _recognised(
-    time: int, thread: bytes, place: str, payload: bytes, context: Key | None, keys: list[Key]
+    time: int, thread: bytes, place: str, message: bytes, context: Key | None, keys: list[Key]
 ) -> Recognised:
-    # The letter and what emphasis a person put around are no part of what was said.
-    digest = hashlib.blake2b(_message(payload), digest_size=8).digest()
+    digest = hashlib.blake2b(message, digest_size=8).digest()
     when = iso(time)
     identity = f"{PREFIX}:{when}/{thread.decode()}/{place}/{digest.hex()}"
     if context is not None:
@@ -424,13 +434,18 @@ def _table() -> Table:
 
 
 def _candidates(header: re.Match[bytes]) -> Candidates:
-    words, otherwise = _table().of(header[_FILE])
+    words, otherwise = _table().of(_file(header))
     return words.get(header[_WORD], otherwise)
 
 
-def _message(payload: bytes) -> bytes:
-    header = _bare.match(payload)
-    message = payload[header.start(_WORD) :] if header else payload
+def _file(header: re.Match[bytes]) -> bytes:
+    """The source file's own name: klog may be told to write its directory, too."""
+    return header[_FILE].rpartition(b"/")[2]
+
+
+def _message(payload: bytes, header: re.Match[bytes]) -> bytes:
+    """A record's text without its header, and without what a person put around it for bold."""
+    message = payload[header.start(_WORD) :]
     return message.rstrip().removesuffix(b"**") if payload.startswith(b"**") else message
 
 
@@ -439,9 +454,13 @@ def _said(file: str, line: int, payload: bytes) -> Said | None:
     header = _bare.match(payload)
     if header is None:
         return _said_by_library(payload) if file == _LOGRUS else None
-    message = _message(payload)
+    return _fitting(_candidates(header), line, _message(payload, header))
+
+
+def _fitting(some: Candidates, line: int, message: bytes) -> Said | None:
+    """What a message on that line says, by the first row that it fits."""
     first = message.split(b"\n", 1)[0]
-    for pattern in _candidates(header).patterns:
+    for pattern in some.patterns:
         if pattern.lines and line not in pattern.lines:
             continue
         if not message.startswith(pattern.prefix):
@@ -579,9 +598,16 @@ class _Clock:
         self.zone = about.timezone
         self.zoned = about.timezone is not UTC
         self.last: int | None = None
+        self.today = b"", 0  # of the last header: its date, and when that day began
 
     def at(self, stamp: bytes, outer: bytes) -> int:
         """Microseconds since 1970 of a header's `0704 06:57:37.123456`. Raises `NotARecord`."""
+        day, midnight = self.today
+        if not outer and stamp[:4] == day:
+            since = _since_midnight(stamp)
+            if 0 <= since < _DAY:
+                self.last = midnight + since
+                return self.last
         seen = log_prefixes.time_of(outer) if outer else None
         about = self.about
         if seen is not None and not self.zoned:
@@ -597,6 +623,8 @@ class _Clock:
         if found is None:
             raise NotARecord(IMPOSSIBLE)
         self.last = found
+        if isinstance(self.zone, timezone):  # of a fixed offset: all its days are as long
+            self.today = stamp[:4], found - _since_midnight(stamp)
         return found
 
     def of_instant(self, text: str) -> int:
@@ -646,6 +674,14 @@ class _Clock:
         year = (_EPOCH + timedelta(microseconds=bound)).year
         times = (self._in(one, stamp) for one in range(year, year - 9, -1))  # 29 February may be eight years ago
         return next((time for time in times if time is not None and time <= bound), None)
+
+
+def _since_midnight(stamp: bytes) -> int:
+    """Microseconds; -1 if no clock shows that."""
+    hour, minute, second = int(stamp[5:7]), int(stamp[8:10]), int(stamp[11:13])
+    if hour > 23 or minute > 59 or second > 59:
+        return -1
+    return ((hour * 60 + minute) * 60 + second) * 1_000_000 + int(stamp[14:20])
 
 
 def _microseconds(when: datetime) -> int:
