@@ -4,7 +4,8 @@
 that makes an event, the others are known statements without use, lines of libraries, and records of several lines.
 What it is measured beside is a floor that does `line.split()` on every line of the file, in the same run, in turns.
 
-With `--lines N` (default 200,000) and `--rounds N` (default 3). Figures are printed; docs/benchmarks.md says how to read them.
+With `--lines N` (default 200,000) and `--rounds N` (default 3). Figures are printed; docs/benchmarks.md says how to read
+them.
 """
 
 from __future__ import annotations

@@ -127,11 +127,13 @@ def operation(payload: bytes, order: OrderKey, outcome: str) -> Operation:
     keys = _keys(said, place.context, place.file)
     assert said is not None and order.part < len(keys), "only recognised records come here"
     pattern = said.pattern
-    reason = said.fields["cause"] if pattern.event == RUN_FAILED else said.message
+    verb, reason = pattern.statement, said.message
+    if pattern.event == RUN_FAILED:
+        verb, reason = said.fields.get("action") or said.fields.get("queue") or verb, said.fields["cause"]
     return Operation(
         order=order,
         key=keys[order.part],
-        verb=said.fields.get("action") or said.fields.get("queue") or pattern.statement,
+        verb=verb,
         outcome=outcome,
         reason=reason[:REASON_LETTERS],
         actor=pattern.component,

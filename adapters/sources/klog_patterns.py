@@ -57,7 +57,7 @@ class Pattern(NamedTuple):
     def statement(self) -> str:
         """The wording in words: what a person reads of an event made from it."""
         words = re.sub(r"\{\w+\}(/\{\w+\})?", "…", self.wording).replace("'…'", "…").replace('"…"', "…")
-        return words.strip("…:, [{&`") or self.wording
+        return words.strip("…:, []{&`") or self.wording
 
     @property
     def prefix(self) -> bytes:
@@ -708,9 +708,10 @@ class Table:
         own.sort(key=lambda one: not one.lines)
         foreign = [one for one in self._wanted if file not in one.files and len(one.prefix) >= _SHORTEST]
         patterns = [*own, *REQUEUED, *(one for one in foreign if one.prefix not in own_known)]
-        known = [*own_known]
-        known += [one.prefix for one in self._known if file in one.files or len(one.prefix) >= _SHORTEST]
-        known = [text for text in known if b" " in text]
+        known = [text for text in own_known if b" " in text]
+        for one in self._known:
+            if file in one.files or (len(one.prefix) >= _SHORTEST and b" " in one.prefix):
+                known.append(one.prefix)
         by_word: dict[bytes, tuple[list[Pattern], list[bytes]]] = {}
         for one in patterns:
             by_word.setdefault(_first_word(one.prefix), ([], []))[0].append(one)
