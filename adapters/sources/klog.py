@@ -182,7 +182,8 @@ class _Reading:
         self.piece_outer = b""
 
     def read(self, lines: Iterator[Line]) -> Iterator[Found]:
-        tables: dict[bytes, FileTable] = {}  # by `vpc.go:123]`, which is all that most lines are asked for
+        places: dict[bytes, FileTable] = {}  # by `vpc.go:123]`, which with a word is all that most lines are asked for
+        place_of = places.get
         plain = True  # whether nothing stands in front of the headers now
         ignored = unknown = 0
         due = 1  # the first record is handed on at once, and then every so many: the source lasts from it to the last
@@ -192,13 +193,14 @@ class _Reading:
         for number, line, wrong in lines:
             if plain and not wrong:
                 words = line.split(None, 5)
-                if len(words) > 4 and len(words[0]) == 5 and (table := tables.get(words[3])) is not None:
-                    wanted, known, _ = table.words.get(words[4], table.otherwise)
-                    at = line.find(b"] ") + 2
-                    if not wanted or not line.startswith(wanted, at):
+                if len(words) > 4 and len(words[0]) == 5 and (table := place_of(words[3])) is not None:
+                    of_word, otherwise = table
+                    wanted, known, _ = of_word.get(words[4], otherwise)
+                    at = line.find(b"] ") + 2 if wanted or known else 0
+                    if not at or not line.startswith(wanted, at):
                         if self.record is not None:
                             yield from self._close()
-                        if line.startswith(known, at):
+                        if at and line.startswith(known, at):
                             ignored += 1
                         else:
                             unknown += 1
@@ -244,8 +246,8 @@ class _Reading:
             at = header.start(_WORD)
             outer = carried or line[:before]
             latest = line[before:]
-            if plain and len(tables) < PLACES_KEPT:
-                tables[line[header.start(_FILE) : header.end(_LINE) + 1]] = _table().of(_file(header))
+            if plain and len(places) < PLACES_KEPT:
+                places[line[header.start(_FILE) : header.end(_LINE) + 1]] = _table().of(_file(header))
             if line.startswith(some.wanted, at):
                 self.record = _Record(number, outer, () if carried else self.layers, [latest])
                 self.size = len(latest)
@@ -462,10 +464,8 @@ def _said(file: str, line: int, payload: bytes) -> Said | None:
 def _fitting(some: Candidates, line: int, message: bytes) -> Said | None:
     """What a message on that line says, by the first row that it fits."""
     first = message.split(b"\n", 1)[0]
-    for pattern in some.patterns:
-        if pattern.lines and line not in pattern.lines:
-            continue
-        if not message.startswith(pattern.prefix):
+    for prefix, pattern in some.patterns:
+        if not message.startswith(prefix) or (pattern.lines and line not in pattern.lines):
             continue
         whole = not pattern.files or "{sets}" in pattern.wording
         found = expression(pattern.wording).match(message if whole else first)

@@ -56,8 +56,7 @@ class Pattern(NamedTuple):
     @property
     def statement(self) -> str:
         """The wording in words: what a person reads of an event made from it."""
-        words = re.sub(r"\{\w+\}(/\{\w+\})?", "…", self.wording).replace("'…'", "…").replace('"…"', "…")
-        return words.strip("…:, []{&`") or self.wording
+        return _in_words(self.wording)
 
     @property
     def prefix(self) -> bytes:
@@ -68,6 +67,12 @@ class Pattern(NamedTuple):
     def is_about_something(self) -> bool:
         """Whether it names a resource, or the run that is open tells which."""
         return bool(self.run) or bool(re.search(r"\{(name|holder|port|set|sets|key)\}", self.wording))
+
+
+@cache
+def _in_words(wording: str) -> str:
+    words = re.sub(r"\{\w+\}(/\{\w+\})?", "…", wording).replace("'…'", "…").replace('"…"', "…")
+    return words.strip("…:, []{&`") or wording
 
 
 _FIELD = {
@@ -658,8 +663,8 @@ class Candidates(NamedTuple):
 
     wanted: tuple[bytes, ...] = ()
     known: tuple[bytes, ...] = ()
-    patterns: tuple[Pattern, ...] = ()
-    """Those of the file itself first."""
+    patterns: tuple[tuple[bytes, Pattern], ...] = ()
+    """Each behind its beginning; those of the file itself first."""
 
 
 class FileTable(NamedTuple):
@@ -729,7 +734,11 @@ def _first_word(text: bytes) -> bytes:
 
 
 def _candidates(patterns: list[Pattern], known: list[bytes]) -> Candidates:
-    return Candidates(tuple({one.prefix: None for one in patterns}), tuple(dict.fromkeys(known)), tuple(patterns))
+    return Candidates(
+        tuple({one.prefix: None for one in patterns}),
+        tuple(dict.fromkeys(known)),
+        tuple((one.prefix, one) for one in patterns),
+    )
 
 
 def statements() -> Iterator[tuple[str, str]]:

@@ -140,7 +140,7 @@ LITERAL = [
     ("ipam.go:51", "allocate v4  v6 fd00::3 mac 00:00 for shop/web-0 from subnet net1", ACT_LOGGED, "ip/web-0.shop"),
     ("ipam.go:85", "allocate v4 10.0.0.3 v6 fd00::3 mac 00:00:00:1 for shop/web-0", ACT_LOGGED, "ip/web-0.shop"),
     ("ipam.go:61", "allocate v4 10.0.0.3, v6 , mac 00:00 for node-n1 from subnet join", ACT_LOGGED, "ip/node-n1"),
-    ("subnet.go:513", "release v4 10.0.0.3 mac 00:00 from subnet net1 for shop/web-0, ignore ip", ACT_LOGGED, "ip/web-0.shop"),
+    ("subnet.go:513", "release v4 10.0.0.3 mac 00 from subnet net1 for shop/web-0, ignore ip", ACT_LOGGED, "ip/web-0.shop"),
     ("subnet.go:460", "release v4 10.0.0.3 mac  for shop/web-0, add ip to released list", ACT_LOGGED, "ip/web-0.shop"),
     ("subnet.go:300", "ip 10.0.0.3 has been allocated to [shop/web-0]", ERROR_LOGGED, "ip/web-0.shop"),
     ("ip.go:2", "ip cr web-0.shop release ipam pod key shop/web-0 from subnet net1", ACT_LOGGED, "ip/web-0.shop"),
@@ -212,7 +212,8 @@ REQUEUES = [
     ),
     (
         "controller.go",
-        '"Unhandled Error" err=<\n\terror syncing delete pod "shop/web-0": first\n\tsecond, requeuing\n > logger="UnhandledError"',
+        '"Unhandled Error" err=<\n\terror syncing delete pod "shop/web-0": first\n\tsecond, requeuing\n > '
+        'logger="UnhandledError"',
         "pod/shop/web-0",
         "delete pod",
         "first\nsecond",
@@ -237,8 +238,9 @@ def test_both_requeue_forms_say_queue_key_and_cause(file, words, key, queue, cau
         ("add iptables eip", "eip"), ("reset iptables eip", "eip"), ("update iptables fip", "fip"),
         ("delete iptables dnat rule", "dnat"), ("add iptables snat rule", "snat"), ("reset ovn eip", "oeip"),
         ("update ovn fip", "ofip"), ("add ovn snat rule", "osnat"), ("delete ovn dnat", "odnat"), ("add vip", "vip"),
-        ("addOrUpdateVpcNatGateway", "nat-gateway"), ("updateVpcFloatingIp", "nat-gateway"), ("updateVpcSubnet", "nat-gateway"),
-        ("updateVpcDnat", "nat-gateway"), ("addIptablesSnatRule", "snat"), ("delIptablesDnatRule", "dnat"),
+        ("addOrUpdateVpcNatGateway", "nat-gateway"), ("updateVpcFloatingIp", "nat-gateway"),
+        ("updateVpcSubnet", "nat-gateway"), ("updateVpcDnat", "nat-gateway"),
+        ("addIptablesSnatRule", "snat"), ("delIptablesDnatRule", "dnat"),
         ("resetIptablesEip", "eip"), ("qos policy", ""), ("add switch lb rule", ""),
     ],
 )  # fmt: skip
