@@ -722,8 +722,8 @@ class Table:
             by_word.setdefault(_first_word(one.prefix), ([], []))[0].append(one)
         for text in known:
             by_word.setdefault(_first_word(text), ([], []))[1].append(text)
-        loose = by_word.pop(b"", ([], []))
-        words = {word: _candidates([*some, *loose[0]], [*texts, *loose[1]]) for word, (some, texts) in by_word.items()}
+        loose = by_word.pop(b"", ([], []))  # begins with a field: an address, which is no word of another wording
+        words = {word: _candidates(some, texts) for word, (some, texts) in by_word.items()}
         return FileTable(words, _candidates(*loose))
 
 
