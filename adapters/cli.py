@@ -99,8 +99,9 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             from adapters.app import NotAMoment
             from adapters.ingest import NothingToRead
             from adapters.ports import StoreError
+            from adapters.report import NotKnown
 
-            if not isinstance(error, (NothingToRead, StoreError, NotAMoment)):
+            if not isinstance(error, (NothingToRead, StoreError, NotAMoment, NotKnown)):
                 raise
             fail(str(error))
 
@@ -216,6 +217,13 @@ def _complete_rule(context: click.Context, parameter: click.Parameter, typed: st
 def _complete_finding(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
     try:
         return _starting(typed, [row["id"] for row in _views_for_completion(context).findings()])
+    except Exception:
+        return []
+
+
+def _complete_ipset(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    try:
+        return _starting(typed, [name.rpartition("/")[2] for name in _views_for_completion(context).names("ipset")])
     except Exception:
         return []
 
@@ -534,7 +542,8 @@ def get(
 
 def _resource_table(rows: list[dict[str, Any]], kind: Kind, *, wide: bool, headers: bool) -> Iterator[str]:
     fields = list(dict.fromkeys(field for row in rows for field in row["reported"]))
-    header = [*(["NAMESPACE"] if kind.namespaced else []), "NAME", "STATE", *map(_column, fields), "SHOULD BE"]
+    where = "NAMESPACE" if kind.served else "NODE"
+    header = [*([where] if kind.namespaced else []), "NAME", "STATE", *map(_column, fields), "SHOULD BE"]
     cells = []
     for row in rows:
         drift = "; ".join(f"{_last(field)} {_cell(both['lawful'], wide)}" for field, both in row["drift"].items())
@@ -542,7 +551,7 @@ def _resource_table(rows: list[dict[str, Any]], kind: Kind, *, wide: bool, heade
             (
                 "red" if drift else "",
                 [
-                    *([row["namespace"]] if kind.namespaced else []),
+                    *([row["namespace"] or "-"] if kind.namespaced else []),
                     row["name"],
                     row["state"],
                     *(_cell(row["reported"].get(field), wide) for field in fields),
@@ -706,6 +715,83 @@ def _finding_table(rows: list[dict[str, Any]], *, wide: bool, headers: bool) -> 
         for row, since, until in zip(rows, times, times[len(rows) :], strict=False)
     ]
     return Paper.of(sys.stdout).columns(header, cells, headers=headers)
+
+
+@cli.command(short_help="Show one ipset: whose each member is, and the drift.")
+@click.argument("name", shell_complete=_complete_ipset)
+@ledger_option
+@click.option("--node", metavar="NAME", help="The set of this node, where several have one of that name.")
+@at_option
+@headers_option
+@output_option("table", "wide", "json", "yaml", "save")
+@explained
+def ipset(name: str, ledger_path: str | None, node: str | None, at: str | None, no_headers: bool, output: str) -> None:
+    """Show one ipset: each member with who put it in, since when and by which event, and what differs.
+
+    -o save prints an `ipset restore` input that sets exactly the lawful members at once.
+
+    Exit status: 0, or 2 if the set is not there, if what belongs in it is not known (-o save), or if the work could not
+    be done.
+    """
+    from adapters import app, report
+    from adapters.judging import fold
+    from domain.resources import Key
+
+    moment = app.read_moment(at) if at else None
+    with questioned(ledger_path) as (store, _):
+        reading = fold(store.ledger, moment.passed_by if moment is not None else lambda placed: False).reading
+        sets = {
+            resource.key: resource
+            for resource in reading.resources()
+            if resource.key.kind == "ipset" and (node is None or resource.key.namespace == node)
+        }
+        found = [key for key in sets if key.name == name]
+        where = (f" on node {node}" if node is not None else "") + (f" at {at}" if at else " at the end of the log")
+        if not found:
+            close = meant(name, dict.fromkeys(key.name for key in sets))
+            key = Key("ipset", node or "", name)
+            fail(
+                f"there is no ipset {name}{where}{close or f'; `netledger history {key}` shows what the log knows of it'}"
+            )
+        if len(found) > 1:
+            nodes = ", ".join(key.namespace or "one that no source names" for key in found)
+            fail(f"several nodes have an ipset {name}: {nodes}; add --node NAME")
+        resource = sets[found[0]]
+        if output == "save":
+            show(report.ipset_save(reading, resource))
+            return
+        document = report.ipset_document(reading, resource, store)
+    if output in ("json", "yaml"):
+        _print_data(document, output)
+        return
+    show(_ipset_table(document, wide=output == "wide", headers=not no_headers))
+    tell(report.ipset_summary(document))
+
+
+def _ipset_table(document: dict[str, Any], *, wide: bool, headers: bool) -> Iterator[str]:
+    from projections.findings.rule import short
+
+    header = ["MEMBER", "IS", "OWNER", "PUT IN BY", "SINCE", *(["EVENT", "POSITION", "WHY", "SOURCE"] if wide else [])]
+    rows = document["members"]
+    times = _times([row["since"]["at"] if row["since"] else "-" for row in rows], wide)
+    styles = {"missing": "red", "not lawful": "red", "unknown": "yellow"}
+    cells = []
+    for row, time in zip(rows, times, strict=True):
+        since = row["since"] or {}
+        more = [
+            since.get("event") or "-",
+            str(since.get("position") or "-"),
+            row["why"] or "-",
+            since.get("source") or "-",
+        ]
+        actor = short(since["actor"]) if since else "-"
+        cells.append(
+            (
+                styles.get(row["is"], ""),
+                [row["member"], row["is"], row["owner"] or "-", actor, time, *(more if wide else [])],
+            )
+        )
+    return Paper.of(sys.stdout).columns(header, cells, headers=headers, cut=not wide)
 
 
 @contextmanager
@@ -968,6 +1054,8 @@ def _resource(kind_name: str, name: str | None, namespace: str | None) -> tuple[
         if namespace not in (None, inside):
             fail(f"{kind_name} -n {namespace}: these are two namespaces, give one")
         namespace = inside
+    if name is not None and not kind.served:
+        namespace = namespace or ""  # whose node no source names
     if name is not None and kind.namespaced and namespace is None:
         fail(f"{kind.plural} live in namespaces: add -n NAMESPACE, or say {kind.name}/NAMESPACE/{name}")
     return kind, namespace if kind.namespaced else None, name

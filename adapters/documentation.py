@@ -44,6 +44,13 @@ CHECKS = {
     "while other namespaces of the same log got theirs from the controller soon after they were made.",
     "NL106": "find the record that created the gateway's pod (its uid tells it from the one before). Between that record and "
     "the one that says ready there is no exec into that pod whose command names the address.",
+    "NL107": "put three texts side by side: the restore that put the member in, the restore that the finding names as "
+    "overwriting, and the first dump after it. The first adds the member, the second does not, the third lacks it; between "
+    "the first and the second no text of the owner's is without it. `netledger ipset NAME --at TIME` shows each moment.",
+    "NL108": "the text that the finding names adds the member, and no text of the set's owner before it does: "
+    "`netledger history ipset/NAME` shows who wrote what.",
+    "NL109": "find the owner's restore that the finding names, which no longer has the member, and the later one of somebody "
+    "else that has it: no text of the owner's between them puts it in again.",
 }
 """How a person convinces himself of a finding without believing this program."""
 
@@ -55,12 +62,16 @@ EXAMPLES = {
     "NL104": "s1-buggy",
     "NL105": "s1-buggy",
     "NL106": "s4-buggy",
+    "NL107": "s3-buggy",
 }
 """Which bundled recording a rule's example comes from."""
 
 UNSEEN = {
     "NL100": "A NAT gateway that goes while an EIP still uses it would be one: its removal is recorded as refused, with the "
     "reason that the table gives.",
+    "NL108": "`ipset add kube-router-svip 192.0.2.1` by an operator's script would be one, until kube-router's next sync.",
+    "NL109": "In kube-router 2.0 to 2.1.1 a Service that is deleted just before a policy sync is one: the policy controller "
+    "restores the sets with its address still in them.",
 }
 
 _ISSUE = {
@@ -134,10 +145,9 @@ def _example(rule: type[Rule]) -> list[str]:
 
     name = EXAMPLES.get(rule.code)
     if name is None:
-        return [
-            f"No bundled recording has one: whatever is refused in them is told of by another finding. {UNSEEN[rule.code]}"
-        ]
-    path = f"{RECORDINGS}/{name}/audit.log.gz"
+        why = ": whatever is refused in them is told of by another finding" if rule.code == "NL100" else ""
+        return [f"No bundled recording has one{why}. {UNSEEN[rule.code]}"]
+    path = f"{RECORDINGS}/{name}/{'ipset.jsonl' if rule.code == 'NL107' else 'audit.log.gz'}"
     found = _answer(path)["findings"]
     first = next(finding for finding in found if finding["rule"] == rule.code)
     lines = report.finding_text(first, Paper(100), found)

@@ -23,7 +23,7 @@ from typing import IO, cast
 import msgspec
 
 from adapters.ports import Aside, Journal, Record, Source
-from adapters.sources import dialects
+from adapters.sources import dialects, ipset
 from adapters.sources.dialect import About, Ignored, Line, Reader, Recognised, Unknown
 from domain.order import Head
 
@@ -138,7 +138,9 @@ def files_in(paths: Iterable[str]) -> list[str]:
             found[path] = None
         else:
             raise NothingToRead(f"{path}: there is no such file or folder; check the path")
-    return list(found)
+    # What a timeline of ipsets names is read through it, with the time and the writer that the timeline knows.
+    named = set().union(*(ipset.files_named(path) for path in found if path != "-"))
+    return [path for path in found if path == "-" or not named or str(Path(path).resolve()) not in named]
 
 
 def size_of(paths: Iterable[str]) -> int:

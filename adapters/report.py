@@ -15,7 +15,10 @@ from adapters.app import Outcome, Store, silences, span_of
 from adapters.paper import Paper, counted
 from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
+from adapters.sources.ipset_text import restore_text
 from domain.events import OBSERVED, REFUSED, Event
+from domain.ipset import MEMBERS, OPTIONS, TYPE, is_temporary, own_temporary_name, owner
+from domain.ipset_writes import NFT
 from domain.operations import request_of
 from domain.resources import Key
 from domain.world import Resource
@@ -93,6 +96,73 @@ def resource_document(reading: Reading, resource: Resource) -> dict[str, Any]:
         "reported": standing.reported,
         "drift": standing.drift,
     }
+
+
+class NotKnown(Exception):
+    """The log does not show what was asked for. The message says what, why, and what to do."""
+
+
+def ipset_document(reading: Reading, resource: Resource, store: Store) -> dict[str, Any]:
+    """One ipset: every member that is in it or belongs there, with who put it in and by which event."""
+    known, standing = reading.memberships.of.get(resource.key), reading.standing(resource)
+    reported = set(standing.reported.get(MEMBERS) or ())
+    lawful = known.lawful if known is not None else {}
+    placed = {put.at: store.ledger.event_at(put.at) for put in lawful.values()}
+    places = store.journal.locate({one.event.record for one in placed.values()})
+    told = _Events({at: (one.position, one.event) for at, one in placed.items()}, places)
+    members = []
+    for member in sorted(reported | lawful.keys()):
+        put = lawful.get(member)
+        belongs = known.says(member) if known is not None else None
+        there = member in reported
+        word = {True: "there" if there else "missing", False: "not lawful", None: "unknown"}[belongs]
+        members.append(
+            {
+                "member": member,
+                "is": word,
+                "there": there,
+                "lawful": belongs,
+                "owner": (put.owner if put is not None else "") or None,
+                "since": told.document(put.at) if put is not None else None,
+                "why": (placed[put.at].event.reason if put is not None else "") or None,
+            }
+        )
+    return {
+        **_key(resource.key, resource.uid),
+        "state": resource.state,
+        "type": resource.get(TYPE),
+        "options": resource.get(OPTIONS),
+        "owner": owner(resource.key.name) or None,
+        "members": members,
+        "drift": standing.drift,
+    }
+
+
+def ipset_summary(document: dict[str, Any]) -> str:
+    """What an ipset's document comes to, in one line."""
+    counts: dict[str, int] = {}
+    for member in document["members"]:
+        counts[member["is"]] = counts.get(member["is"], 0) + 1
+    said = ", ".join(f"{count:,} {word}" for word, count in counts.items()) or "it is empty"
+    return f"{path_of(document)} ({document['type'] or 'of a type that no source shows'}): {said}"
+
+
+def ipset_save(reading: Reading, resource: Resource) -> list[str]:
+    """An `ipset restore` input that sets exactly the lawful members. Raises `NotKnown`."""
+    key, type = resource.key, resource.get(TYPE)
+    lawful = reading.standing(resource).lawful.get(MEMBERS)
+    if key.name.startswith(NFT):
+        raise NotKnown(f"{key} is a set of nftables: `nft -f` takes it, and no `ipset restore`")
+    if is_temporary(key.name):
+        raise NotKnown(f"{key} is a temporary set that a restore left behind: nothing belongs in it; destroy it")
+    if not type:
+        raise NotKnown(f"no source shows which type {key} is: replay a dump (`ipset save`) of that node too")
+    if lawful is None:
+        raise NotKnown(
+            f"what belongs in {key} is not known: the log begins in mid-life or lacks a record, and no full sync of the "
+            "set's owner came since; replay more of the log"
+        )
+    return restore_text(key.name, own_temporary_name(key.name), type, resource.get(OPTIONS) or "", lawful)
 
 
 def open_errors(findings: Iterable[dict[str, Any]]) -> int:

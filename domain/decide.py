@@ -18,12 +18,14 @@ import msgspec
 
 from domain import eip, ip, nat_gateway, nat_rule, pod, subnet
 from domain.events import OBSERVED, REFUSED, Changes, Event, Vocabulary, differences
+from domain.ipset_writes import events_of
 from domain.kinds import VOCABULARY
 from domain.lifecycle import ABSENT, GONE, SAME
 from domain.operations import (
     DELETION,
     FINALIZERS,
     MADE,
+    MISSED,
     RAN,
     REMOVED,
     SEEN,
@@ -39,7 +41,6 @@ from domain.resources import BY_NAME, Key
 from domain.world import Change, Resource, World
 
 COMMAND = "command"
-MISSED = "missed"  # the answer shows a change whose own write is not in the log
 EARLIER = "earlier-namesake"  # it is about an object of that name that is gone already
 
 _HAPPENED = frozenset({MADE, REMOVED, SEEN, SEEN_GONE})
@@ -64,6 +65,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 def decide(world: World, operation: Operation) -> list[Event]:
     """The events that an observed operation is, in order. Total: it refuses by recording, and never raises."""
+    if operation.key.kind == "ipset" and operation.outcome != TESTIFIED:
+        return events_of(world, operation)
     made = _Decision(world, operation)
     if operation.outcome == TESTIFIED:
         made.testified()

@@ -8,6 +8,7 @@ from domain import (
     endpoints,
     fip,
     ip,
+    ipset,
     namespace,
     nat_gateway,
     nat_rule,
@@ -41,6 +42,7 @@ VOCABULARY: dict[str, Vocabulary] = {
     **endpoints.VOCABULARIES,
     "networkpolicy": network_policy.VOCABULARY,
     "node": node.VOCABULARY,
+    "ipset": ipset.VOCABULARY,
 }
 
 LIFECYCLES: dict[str, Lifecycle] = {kind: vocabulary.lifecycle for kind, vocabulary in VOCABULARY.items()}

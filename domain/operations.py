@@ -26,6 +26,7 @@ UNKNOWN = "unknown"  # no bodies: what it did cannot be read from the record
 RAN = "ran"  # a command was started in a pod
 SEEN = "seen"  # a source shows what the object was at a revision, and not who made it so
 SEEN_GONE = "seen-gone"  # a source shows that the object went, and not by whose doing
+MISSED = "missed"  # the answer shows a change whose own write is not in the log
 TESTIFIED = "testified"  # a controller's log or a Kubernetes Event says so: a claim about what was done
 
 FINALIZERS = "metadata.finalizers"
@@ -54,6 +55,7 @@ class Operation(msgspec.Struct, kw_only=True):
     none); `read_revision` is the one its writer had read, where the record says so. `after` are the fields of
     the answer. `command` are the words of an exec. `testimony` is the type of event that a controller's log or a
     Kubernetes Event bears witness to. `evidence` are the identities of other records that show the same operation.
+    `sequence` is the number that a source gave the record among its own.
     """
 
     order: OrderKey
@@ -74,6 +76,7 @@ class Operation(msgspec.Struct, kw_only=True):
     command: tuple[str, ...] = ()
     testimony: str = ""
     evidence: tuple[str, ...] = ()
+    sequence: int | None = None
 
 
 # An annotation that repeats the whole object.

@@ -34,7 +34,10 @@ class Key(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """One kind: our `name`, the API's `plural`, `group` and object `title`, and what else people call it."""
+    """One kind: our `name`, the API's `plural`, `group` and object `title`, and what else people call it.
+
+    `served` says that the API server has it: a set in a node's kernel is no API object.
+    """
 
     name: str
     plural: str
@@ -42,6 +45,7 @@ class Kind(NamedTuple):
     title: str
     namespaced: bool
     aliases: tuple[str, ...] = ()
+    served: bool = True
 
     @property
     def api(self) -> str:
@@ -76,11 +80,12 @@ KINDS: tuple[Kind, ...] = (
     Kind("endpointslice", "endpointslices", "discovery.k8s.io", "EndpointSlice", True),
     Kind("networkpolicy", "networkpolicies", "networking.k8s.io", "NetworkPolicy", True, ("netpol",)),
     Kind("node", "nodes", "", "Node", False, ("no",)),
+    Kind("ipset", "ipsets", "", "IPSet", True, served=False),  # its namespace is the node that it lies on
 )
 
 BY_NAME = {kind.name: kind for kind in KINDS}
-BY_RESOURCE = {(kind.group, kind.plural): kind for kind in KINDS}
-BY_TITLE = {(kind.group, kind.title): kind for kind in KINDS}
+BY_RESOURCE = {(kind.group, kind.plural): kind for kind in KINDS if kind.served}
+BY_TITLE = {(kind.group, kind.title): kind for kind in KINDS if kind.served}
 _BY_ALIAS = {
     alias.lower(): kind for kind in KINDS for alias in (kind.name, kind.plural, kind.title, kind.api, *kind.aliases)
 }

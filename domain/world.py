@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from domain import lifecycle
 from domain.events import OBSERVED, REFUSED, RUNS, TESTIMONIES, Event, Vocabulary
+from domain.ipset import LISTED
 from domain.kinds import VOCABULARY
 from domain.operations import DELETION, FINALIZERS, UNKNOWN, Fields, request_of
 from domain.resources import FINALIZER, KINDS, Key
@@ -118,6 +119,7 @@ class World:
         self.live: dict[Key, Resource] = {}
         self.departed: dict[str, dict[Key, Departed]] = {kind: {} for kind in VOCABULARY}
         self.controllers: set[str] = set()  # who was seen to do what only a controller does
+        self.listed: set[str] = set()  # nodes whose ipsets were all shown once: what was not among them was not there
         self._referrers: dict[Key, dict[Key, None]] = {}
 
     # ---- reading
@@ -159,6 +161,8 @@ class World:
             self._happen(event, at, vocabulary)
 
     def _observe(self, event: Event, at: int) -> None:
+        if event.outcome == LISTED:
+            self.listed.add(event.key.namespace)
         resource = self.live.get(event.key)
         if resource is None:
             return

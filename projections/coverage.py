@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from domain.decide import MISSED
 from domain.events import OBSERVED, REFUSED, Event
-from domain.operations import DELETION, UNKNOWN
+from domain.operations import DELETION, MISSED, UNKNOWN
 from domain.operations import REFUSED as DENIED
 from domain.resources import Key
 from domain.world import World

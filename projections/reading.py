@@ -15,6 +15,7 @@ from projections.audit_trail import AuditTrail
 from projections.coverage import Coverage, Gap
 from projections.findings.judge import Judge
 from projections.findings.rule import Finding
+from projections.ipset_membership import Memberships
 from projections.standing import Standing
 
 COARSE = 1_000_000
@@ -34,7 +35,8 @@ class Reading:
     def __init__(self) -> None:
         self.world = World()
         self.trail = AuditTrail()
-        self.judge = Judge()
+        self.memberships = Memberships()
+        self.judge = Judge(self.memberships)
         self.at = 0
         self.refusals = 0
         self.coverage = Coverage()
@@ -47,6 +49,7 @@ class Reading:
         self.coverage.apply(event, self.at, self.world)
         self.world.evolve(event, self.at)
         self.trail.apply(event)
+        self.memberships.apply(event, self.at, self.world)
         self.judge.apply(event, self.at, self.world)
         if event.type == REFUSED:
             self.refusals += 1
@@ -83,6 +86,8 @@ class Reading:
 
     def standing(self, resource: Resource) -> Standing:
         """What a resource's claims should be; empty for kinds without any."""
+        if resource.key.kind == "ipset":
+            return self.memberships.standing(resource)
         of = STANDINGS.get(resource.key.kind)
         return of(self.world, resource) if of is not None else Standing()
 

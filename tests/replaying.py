@@ -130,6 +130,11 @@ def recording(name: str) -> list[Path]:
     return found
 
 
+def timeline(name: str) -> Path:
+    """The timeline of a recording's ipsets, which names its dumps."""
+    return DATA / name / "ipset.jsonl"
+
+
 @cache
 def lines_of(name: str) -> tuple[bytes, ...]:
     """The lines of a recording, in the order of its files."""

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from adapters.sources import audit_log, cloudevents, klog, kubernetes_events, objects
+from adapters.sources import audit_log, cloudevents, ipset, klog, kubernetes_events, objects
 from adapters.sources.dialect import Reader, Records
 
-DIALECTS: tuple[Reader, ...] = (audit_log, cloudevents, klog, objects)
+DIALECTS: tuple[Reader, ...] = (audit_log, cloudevents, ipset, klog, objects)
 """What reads sources."""
 
-RECORDS: tuple[Records, ...] = (audit_log, objects, kubernetes_events, klog)
+RECORDS: tuple[Records, ...] = (audit_log, objects, kubernetes_events, ipset, klog)
 """What knows records: a source may hold those of several."""
 
 BEGINNING_LINES = 200

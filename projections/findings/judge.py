@@ -13,6 +13,9 @@ from domain.resources import Key
 from domain.world import World
 from projections.coverage import Gap
 from projections.findings.illegal_transition import IllegalTransition, explained
+from projections.findings.ipset_foreign_write import IPSetForeignWrite
+from projections.findings.ipset_lost_member import IPSetLostMember
+from projections.findings.ipset_stale_member import IPSetStaleMember
 from projections.findings.leaked_ip import LeakedIP
 from projections.findings.lost_update import LostUpdate
 from projections.findings.namespace_not_bound import NamespaceNotBound
@@ -21,6 +24,7 @@ from projections.findings.overdue import Overdue, Reactions
 from projections.findings.ready_without_configuration import ReadyWithoutConfiguration
 from projections.findings.rule import OPEN, STATUSES, UNKNOWN, Conclusion, Finding, Rule, Witness
 from projections.findings.stuck_deletion import StuckDeletion
+from projections.ipset_membership import Memberships
 
 RULES: tuple[type[Rule], ...] = (
     IllegalTransition,
@@ -30,13 +34,16 @@ RULES: tuple[type[Rule], ...] = (
     OrphanedSubnet,
     NamespaceNotBound,
     ReadyWithoutConfiguration,
+    IPSetLostMember,
+    IPSetForeignWrite,
+    IPSetStaleMember,
 )
 
 
 class Judge:
     """The rules of one ledger, and what they conclude."""
 
-    def __init__(self) -> None:
+    def __init__(self, memberships: Memberships) -> None:
         self.reactions = Reactions()
         lost_update = LostUpdate()
         leaked_ip = LeakedIP(self.reactions)
@@ -48,6 +55,9 @@ class Judge:
             orphaned,
             NamespaceNotBound(orphaned, self.reactions),
             ReadyWithoutConfiguration(self.reactions),
+            IPSetLostMember(memberships),
+            IPSetForeignWrite(memberships),
+            IPSetStaleMember(memberships),
             IllegalTransition(),
         )
         self._feeds: dict[tuple[str, str], tuple[Callable[[Event, int, World], None], ...]] = {}

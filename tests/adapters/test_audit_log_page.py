@@ -17,7 +17,7 @@ from tests.replaying import lines_of, replay_lines
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "audit-logs.md").read_text()
 QUIRKS = ROOT / "tests" / "adapters" / "test_audit_log_quirks.py"
-NOT_READ_YET = {29, 30, 31}
+NOT_READ_YET = {29, 30}
 
 RECORDINGS = ["s0-buggy", "s1-buggy", "s2-buggy-A", "s4-buggy", "s4-control-ordered", "mixed-small"]
 

@@ -628,6 +628,22 @@ def test_quirk_28_the_servers_start_is_ignored():
     assert codes[304] > 0
 
 
+def test_quirk_31_sets_and_members_in_any_order_are_the_same_dump(tmp_path):
+    """Two dumps of one state, the second with its sets and members turned round and other numbers of the kernel's."""
+    first = (DATA / "s3-buggy" / "ipset" / "012-netpol-controller-after-restore.save").read_text()
+    blocks = [f"create {block}".splitlines() for block in first.split("create ")[1:]]
+    turned = [line for create, *adds in reversed(blocks) for line in (f"{create[:-8]}0badcafe", *reversed(adds))]
+    said = [
+        json.dumps({"seq": number, "t": f"2026-11-21T01:34:2{number}Z", "actor": "lab", "op": "dump", "text": text})
+        for number, text in enumerate((first, "\n".join(turned)))
+    ]
+    path = tmp_path / "ipset.jsonl"
+    path.write_text("\n".join(said) + "\n")
+    events = [event for event in replay(path).events if event.key.name]
+    assert len(events) == len(blocks) and {event.type for event in events} == {"IPSetSighted"}
+    assert all(event.record.split("/")[1] == "000000000" for event in events)
+
+
 # ---- more, seen when rules were tried
 
 

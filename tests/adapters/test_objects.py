@@ -501,7 +501,8 @@ def test_a_source_is_recognised_by_its_beginning_however_long_its_first_document
     ],
 )
 def test_what_is_no_api_object_is_not_taken_for_one(lines):
-    assert dialects.recognise(lines) is None
+    assert not objects.recognises(lines)
+    assert dialects.recognise(lines) is not objects
 
 
 # ---- an audit webhook's body

@@ -130,7 +130,11 @@ def undocumented(tree: ast.Module) -> Iterator[str]:
                 yield f"{node.name}.{method.name}"
 
 
-PORTS = (Path("adapters/ports.py"), Path("projections/findings/rule.py"))
+PORTS = (
+    Path("adapters/ports.py"),
+    Path("projections/findings/rule.py"),
+    Path("projections/findings/ipset_rule.py"),
+)
 """Where the methods are declared that several classes have."""
 
 

@@ -58,13 +58,14 @@ OBJECTS: dict[str, Fields] = {
     "networkpolicy/shop/deny": {"spec.podSelector": {}},
     "node/one": {"spec.podCIDR": "10.244.1.0/24"},
     "node/two": {},
+    "ipset/node/web": {"members": ["10.0.0.9"], "type": "hash:ip", "options": "family inet maxelem 65536"},
 }
 """The small world: path to what its create would set."""
 
 SECOND = ("fip/g", "dnat/e")
 """What is there only to be in the way of the first of its kind."""
 
-ELSEWHERE = (*(kind for kind in LIFECYCLES if kind.startswith("o")), *KUBE_ROUTER)
+ELSEWHERE = (*(kind for kind in LIFECYCLES if kind.startswith("o")), *KUBE_ROUTER, "ipset")
 """The kinds that have nothing to do with the rest."""
 
 NEIGHBOURHOODS: dict[str, tuple[tuple[str, ...], int]] = {
@@ -82,6 +83,7 @@ NEIGHBOURHOODS: dict[str, tuple[tuple[str, ...], int]] = {
     "service": (("service/shop/web", "endpoints/shop/web", "endpointslice/shop/web-1"), 3),
     "headless": (("service/shop/headless", "node/two"), 4),
     "policy": (("networkpolicy/shop/deny", "node/one"), 5),
+    "ipset": (("ipset/node/web", "namespace/shop"), 5),
     "all": (tuple(path for path in OBJECTS if path not in SECOND and path.split("/")[0] not in ELSEWHERE), 3),
 }
 
