@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -155,6 +156,12 @@ def test_a_record_without_end_is_cut_and_says_so():
     first, second = [one for one in found if isinstance(one.what, Recognised)]
     assert len(first.payload) <= klog.RECORD_BYTES
     assert second.payload == LINE.replace("37.123456", "38.000000").encode()
+
+
+def test_a_line_that_is_too_long_for_a_record_is_cut_too():
+    found = read(f"{LINE}{'x' * klog.RECORD_BYTES}\n{LINE}")
+    assert [one.what for one in found if isinstance(one.what, str)] == [klog.CUT]
+    assert all(len(one.payload) <= klog.RECORD_BYTES for one in found)
 
 
 def test_bytes_that_are_no_text_survive():
@@ -429,6 +436,27 @@ def test_no_prefix_takes_long(piece):
     before = datetime.now(UTC)
     read(text)
     assert datetime.now(UTC) - before < timedelta(seconds=5)
+
+
+ENDLESS = [
+    ("vpc.go", "add policy route for router: v, match ", ", action a, nexthop b"),
+    ("gc.go", "start to gc ", " "),
+    ("gc.go", "gc ip ", " x"),
+    ("controller.go", 'error syncing add "', '" "'),
+    ("controller.go", '"Unhandled Error" err="', "\\"),
+    ("controller.go", '"Unhandled Error" err=<', "\n\tx"),
+    ("pod.go", "error syncing '", "'': "),
+    ("ipset.go", "ipset restore looks like: ", "\n \n"),
+    ("ipset.go", "running ipset command: path=`", "` args=[a create "),
+]
+
+
+@pytest.mark.parametrize(("file", "words", "piece"), ENDLESS, ids=lambda one: str(one)[:20])
+def test_no_message_takes_long(file, words, piece):
+    """Given messages that nearly fit a row in very many ways, then they are read in the time that their length takes."""
+    before = time.process_time()
+    read(f"{said(0, file, words)}{piece * (900_000 // len(piece))}!")
+    assert time.process_time() - before < 5
 
 
 def test_the_reader_keeps_nothing_of_a_long_dull_log():
