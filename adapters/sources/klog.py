@@ -204,7 +204,7 @@ class _Reading:
                             ignored += 1
                         else:
                             unknown += 1
-                        latest = line
+                        latest, outer = line, b""
                         if ignored + unknown >= due:
                             yield from self._flushed(number, latest, outer, ignored, unknown)
                             ignored = unknown = 0
