@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-from domain import dnat, eip, fip, ip, namespace, nat_gateway, nat_rule, ovn_eip, ovn_rule, pod, snat, subnet, vpc
+from domain import (
+    dnat,
+    eip,
+    endpoints,
+    fip,
+    ip,
+    namespace,
+    nat_gateway,
+    nat_rule,
+    network_policy,
+    node,
+    ovn_eip,
+    ovn_rule,
+    pod,
+    service,
+    snat,
+    subnet,
+    vpc,
+)
 from domain.events import Vocabulary
 from domain.lifecycle import Lifecycle
 
@@ -19,6 +37,10 @@ VOCABULARY: dict[str, Vocabulary] = {
     **ovn_rule.VOCABULARIES,
     "nat-gateway": nat_gateway.VOCABULARY,
     "namespace": namespace.VOCABULARY,
+    "service": service.VOCABULARY,
+    **endpoints.VOCABULARIES,
+    "networkpolicy": network_policy.VOCABULARY,
+    "node": node.VOCABULARY,
 }
 
 LIFECYCLES: dict[str, Lifecycle] = {kind: vocabulary.lifecycle for kind, vocabulary in VOCABULARY.items()}
