@@ -204,7 +204,7 @@ class _Reading:
                             ignored += 1
                         else:
                             unknown += 1
-                        latest = line
+                        latest, outer = line, b""
                         if ignored + unknown >= due:
                             yield from self._flushed(number, latest, outer, ignored, unknown)
                             ignored = unknown = 0
@@ -249,8 +249,12 @@ class _Reading:
             if plain and len(places) < PLACES_KEPT:
                 places[line[header.start(_FILE) : header.end(_LINE) + 1]] = _table().of(_file(header))
             if line.startswith(some.wanted, at):
-                self.record = _Record(number, outer, () if carried else self.layers, [latest])
+                self.record = _Record(number, outer, () if carried else self.layers, [latest[:RECORD_BYTES]])
                 self.size = len(latest)
+                if self.size > RECORD_BYTES:
+                    self.size = -1
+                    yield Found(number, latest[RECORD_BYTES:], CUT)
+                latest = latest[: header.end(_WORD) - before]
                 continue
             if line.startswith(some.known, at):
                 ignored += 1
@@ -463,7 +467,7 @@ def _said(file: str, line: int, payload: bytes) -> Said | None:
 
 def _fitting(some: Candidates, line: int, message: bytes) -> Said | None:
     """What a message on that line says, by the first row that it fits."""
-    first = message.split(b"\n", 1)[0]
+    first = message.split(b"\n", 1)[0].rstrip()
     for prefix, pattern in some.patterns:
         if not message.startswith(prefix) or (pattern.lines and line not in pattern.lines):
             continue

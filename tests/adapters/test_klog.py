@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -92,11 +93,9 @@ def test_a_line_is_the_same_record_behind_every_prefix(prefix):
     assert other.time == TIME
 
 
-@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("prefix", [name for name in PREFIXES if name != "bold"])  # which is put around one line
 def test_what_follows_a_header_comes_without_its_prefix_too(prefix):
     """Given a record of two lines, each behind the prefix, then its text is that of the lines alone."""
-    if prefix == "bold":
-        pytest.skip("a person puts one line in bold")
     text = "E0704 06:57:37.123456       7 vpc.go:9] error syncing 'shop': first\n  second, requeuing"
     (plain,) = operations(text)
     (other,) = operations("\n".join(PREFIXES[prefix].format(line) for line in text.split("\n")))
@@ -155,6 +154,12 @@ def test_a_record_without_end_is_cut_and_says_so():
     first, second = [one for one in found if isinstance(one.what, Recognised)]
     assert len(first.payload) <= klog.RECORD_BYTES
     assert second.payload == LINE.replace("37.123456", "38.000000").encode()
+
+
+def test_a_line_that_is_too_long_for_a_record_is_cut_too():
+    found = read(f"{LINE}{'x' * klog.RECORD_BYTES}\n{LINE}")
+    assert [one.what for one in found if isinstance(one.what, str)] == [klog.CUT]
+    assert all(len(one.payload) <= klog.RECORD_BYTES for one in found)
 
 
 def test_bytes_that_are_no_text_survive():
@@ -429,6 +434,27 @@ def test_no_prefix_takes_long(piece):
     before = datetime.now(UTC)
     read(text)
     assert datetime.now(UTC) - before < timedelta(seconds=5)
+
+
+ENDLESS = [
+    ("vpc.go", "add policy route for router: v, match ", ", action a, nexthop b"),
+    ("gc.go", "start to gc ", " "),
+    ("gc.go", "gc ip ", " x"),
+    ("controller.go", 'error syncing add "', '" "'),
+    ("controller.go", '"Unhandled Error" err="', "\\"),
+    ("controller.go", '"Unhandled Error" err=<', "\n\tx"),
+    ("pod.go", "error syncing '", "'': "),
+    ("ipset.go", "ipset restore looks like: ", "\n \n"),
+    ("ipset.go", "running ipset command: path=`", "` args=[a create "),
+]
+
+
+@pytest.mark.parametrize(("file", "words", "piece"), ENDLESS, ids=lambda one: str(one)[:20])
+def test_no_message_takes_long(file, words, piece):
+    """Given messages that nearly fit a row in very many ways, then they are read in the time that their length takes."""
+    before = time.process_time()
+    read(f"{said(0, file, words)}{piece * (900_000 // len(piece))}!")
+    assert time.process_time() - before < 5
 
 
 def test_the_reader_keeps_nothing_of_a_long_dull_log():
