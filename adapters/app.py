@@ -9,20 +9,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from adapters.ingest import Progress, Span, Tally, files_in, ingest
+from adapters.ingest import Progress, Span, Tally, files_in, following, ingest, joined, skew_of
 from adapters.judging import Judged, fold, judge
 from adapters.ledger import Ledger, Placed
 from adapters.ordering import Heads
 from adapters.ports import Journal
-from adapters.sources.dialect import NotARecord, moment
+from adapters.sources import audit_log, cloudevents, dialects
+from adapters.sources.dialect import About, NotARecord, iso, moment
 from adapters.stores.sqlite_file import Mode, SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
+from domain.decide import COMMAND
 from projections.findings.rule import Finding
 
 
@@ -95,16 +98,25 @@ def replay(
     *,
     at: Moment | None = None,
     patience: int | None = None,
+    format: str | None = None,
+    about: Callable[[str], About] = lambda path: About(),
     reading: Callable[[str], Progress] = lambda path: lambda bytes_read: None,
     judging: Callable[[str, int], None] = lambda stage, count: None,
 ) -> Outcome:
     """Read `paths` into the store and judge it all. Raises `NothingToRead` and `StoreError`.
 
-    `patience` is in microseconds; `at` asks for the state and the findings at a point of the log.
+    `patience` is in microseconds; `at` asks for the state and the findings at a point of the log; `format` is the dialect
+    of all the files, where they do not show it; `about` says what a person knows of each.
     """
     heads = Heads()
     heads.read(store.journal, lambda count: judging("order", count))
-    tallies = [ingest(path, store.journal, reading(path), heads.add) for path in files_in(paths)]
+    skews = {source.id: skew_of(source) for source in store.journal.sources()}
+    tallies = [
+        ingest(path, store.journal, reading(path), heads.add, format=format, about=about(path))
+        for path in files_in(paths)
+    ]
+    if any(skew_of(source) != skews.get(source.id, skew_of(source)) for source in store.journal.sources()):
+        heads = Heads()  # another clock is said to be right now: what was read before has to be ordered by it, too
     judged = judge(store.journal, store.ledger, judging, heads)
     return conclude(store, judged, tallies, at=at, patience=patience)
 
@@ -126,6 +138,24 @@ def conclude(
     return Outcome(tallies, judged, findings, end)
 
 
+def export(store: Store, left_out: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+    """The journal as CloudEvents, a line each: how long each source lasts, then every record in the order of arrival.
+
+    Commands are left out, and `left_out` is told of each: they are decided where they are given, and what is read from
+    a file was observed. What was kept aside is no record.
+    """
+    sources = {source.id: source for source in store.journal.sources()}
+    for source in sources.values():
+        if source.summary:
+            span = msgspec.msgpack.decode(source.summary, type=Span)
+            yield cloudevents.exported_source(source, span.first, span.last)
+    for entry in store.journal.read():
+        if entry.identity.startswith(f"{COMMAND}:"):
+            left_out()
+        else:
+            yield cloudevents.exported(entry, sources[entry.source], dialects.of(entry.identity))
+
+
 def span_of(journal: Journal) -> Span:
     """From when to when the sources last, every record counted."""
     whole = Span()
@@ -134,8 +164,38 @@ def span_of(journal: Journal) -> Span:
             one = msgspec.msgpack.decode(source.summary, type=Span)
             for time in (one.first, one.last):
                 if time:
-                    whole.reach(time)
+                    whole.reach(iso(moment(time, "a record's time") - one.skew) if one.skew else time)
     return whole
+
+
+class Silence(NamedTuple):
+    """A minute or more without any line in an API server's log, which never rests; without a path, in all of them."""
+
+    path: str | None
+    first: str
+    last: str
+
+
+SILENCES_KEPT = 100
+
+
+def silences(journal: Journal) -> list[Silence]:
+    """When no audit log has any line: a file of a rotated log is missing, or the server was down. The first of them all."""
+    spans = [
+        (source.path, msgspec.msgpack.decode(source.summary, type=Span))
+        for source in journal.sources()
+        if source.summary and source.format == audit_log.FORMAT
+    ]
+    found = [Silence(None, *gap) for gap in _between(joined(chain(*(span.stretches for _, span in spans))))]
+    known = {silence[1:] for silence in found}
+    for path, span in spans:
+        found += [Silence(path, *gap) for gap in _between(span.stretches) if gap not in known]
+    return sorted(found, key=lambda silence: (silence.first, silence.path or ""))[:SILENCES_KEPT]
+
+
+def _between(stretches: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for (_, last), (first, _) in pairwise(stretches):
+        yield f"{following(last)}:00Z", f"{first}:00Z"
 
 
 def end_of(journal: Journal) -> int:

@@ -24,9 +24,12 @@ import click
 from adapters.paper import Paper
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from click.shell_completion import CompletionItem
 
     from adapters import app
+    from adapters.sources.dialect import About
     from adapters.views import Views
     from domain.resources import Key, Kind
 
@@ -65,11 +68,14 @@ def tell(message: str) -> None:
     click.echo(f"netledger: {message}", err=True)
 
 
-def show(lines: Iterable[str]) -> None:
-    """Data goes to stdout, all of it, or it is said that it could not."""
+def show(lines: Iterable[str | bytes]) -> None:
+    """Data goes to stdout, all of it, or it is said that it could not. Bytes go as they are."""
     try:
         for line in lines:
-            sys.stdout.write(f"{line}\n")
+            if isinstance(line, bytes):
+                sys.stdout.buffer.write(line + b"\n")
+            else:
+                sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     except OSError as error:
         with suppress(OSError, ValueError):  # else Python would try to write the rest once more when it ends
@@ -190,6 +196,12 @@ def _complete_resource(context: click.Context, parameter: click.Parameter, typed
     return _starting(typed, [f"{word}/{name}" for name in known])
 
 
+def _complete_format(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    from adapters.sources.dialects import DIALECTS
+
+    return _starting(typed, [dialect.FORMAT for dialect in DIALECTS])
+
+
 def _complete_kind(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
     from domain.resources import KINDS
 
@@ -231,18 +243,45 @@ def _starting(typed: str, known: Iterable[str]) -> list[CompletionItem]:
 # ---- replay
 
 
-@cli.command(short_help="Replay recorded audit logs; tell what went wrong.")
+@cli.command(short_help="Replay what was recorded; tell what went wrong.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
 @ledger_option
 @at_option
 @patience_option
+@click.option(
+    "--format",
+    "dialect",
+    metavar="FORMAT",
+    shell_complete=_complete_format,
+    help="What all the files are, where they do not show it.",
+)
+@click.option("--year", type=click.IntRange(1970, 9999), metavar="YEAR", help="Of log lines that name none.")
+@click.option("--timezone", metavar="ZONE", help="Of log lines that name none: Europe/Berlin or +02:00; else UTC.")
+@click.option("--node", multiple=True, metavar="[SOURCE=]NAME", help="Which node's ipsets or log a source shows.")
+@click.option(
+    "--skew", multiple=True, metavar="SOURCE=±SECONDS", help="How far a source's clock is ahead (+) or behind (-)."
+)
+@click.option("--require-complete", is_flag=True, help="Answer only where no evidence is missing; else exit 2.")
 @output_option("text", "json")
 @explained
-def replay(paths: Sequence[str], ledger_path: str | None, at: str | None, patience: float | None, output: str) -> None:
-    """Replay recorded audit logs; tell what went wrong, which write did it, and how to repair it.
+def replay(
+    paths: Sequence[str],
+    ledger_path: str | None,
+    at: str | None,
+    patience: float | None,
+    dialect: str | None,
+    year: int | None,
+    timezone: str | None,
+    node: Sequence[str],
+    skew: Sequence[str],
+    require_complete: bool,
+    output: str,
+) -> None:
+    """Replay what was recorded of an incident; tell what went wrong, which write did it, and how to repair it.
 
-    PATH is a file (plain or gzip), a folder, or - for standard input. Without --ledger nothing is kept; with it, more
-    files can be replayed into the same ledger later and land in their true place.
+    PATH is a file (plain or gzip), a folder, or - for standard input: audit logs, watch streams and snapshots, controller
+    logs, ipset dumps, in any mix and order. Without --ledger nothing is kept; with it, more files can be replayed into
+    the same ledger later and land in their true place. SOURCE is one of the paths, or its last part.
 
     Exit status: 0 no open error, 1 open errors, 2 the work could not be done.
     """
@@ -253,12 +292,15 @@ def replay(paths: Sequence[str], ledger_path: str | None, at: str | None, patien
     if patience is not None and not patience < 1e9:
         fail(f"--patience {patience}: give seconds, such as 30")
     files = _without_ledger(files_in(paths), paths, ledger_path)
+    about = _about(files, dialect, year, timezone, node, skew)
     with app.opened(ledger_path) as store, progress(files) as (reading, judging):
         outcome = app.replay(
             store,
             files,
             at=moment,
             patience=None if patience is None else int(patience * 1_000_000),
+            format=dialect,
+            about=about.__getitem__,
             reading=reading,
             judging=judging,
         )
@@ -266,11 +308,72 @@ def replay(paths: Sequence[str], ledger_path: str | None, at: str | None, patien
         if ledger_path is not None and moment is None and patience is None:
             _keep_views(ledger_path, store, outcome, document)
     _tell_of_bad_input(outcome, ledger_path)
+    if require_complete and (missing := report.missing(document["coverage"], document["sources"])):
+        fail(f"the evidence is not complete: {missing}; no verdict is given. Without --require-complete there is one")
     if output == "json":
         show([json.dumps(document, indent=2, ensure_ascii=False)])
     else:
         show(report.text(document, Paper.of(sys.stdout)))
     raise SystemExit(OPEN_ERRORS if report.open_errors(document["findings"]) else 0)
+
+
+def _about(
+    files: Sequence[str],
+    dialect: str | None,
+    year: int | None,
+    timezone: str | None,
+    nodes: Sequence[str],
+    skews: Sequence[str],
+) -> dict[str, About]:
+    """What a person says of each file."""
+    from adapters.sources import dialects
+    from adapters.sources.dialect import About
+
+    if dialect is not None and dialects.called(dialect) is None:
+        known = [one.FORMAT for one in dialects.DIALECTS]
+        fail(f"there is no format {dialect!r}{meant(dialect, known) or '; the formats are ' + ', '.join(known)}")
+    every = About(year=year, timezone=_zone(timezone))
+    about = dict.fromkeys(files, every)
+    for word in nodes:
+        source, equals, name = word.rpartition("=")
+        for file in _named_source(source, files, word, "--node") if equals else files:
+            about[file] = about[file]._replace(node=name)
+    for word in skews:
+        source, _, seconds = word.rpartition("=")
+        try:
+            skew = int(float(seconds) * 1_000_000)
+        except (ValueError, OverflowError):
+            fail(f"--skew {word}: give a source and seconds, such as controller.log=+2.5")
+        for file in _named_source(source, files, word, "--skew"):
+            about[file] = about[file]._replace(skew=skew)
+    return about
+
+
+def _zone(name: str | None) -> tzinfo:
+    from datetime import UTC, datetime
+    from zoneinfo import ZoneInfo
+
+    if not name:
+        return UTC
+    try:
+        if name[0] in "+-":
+            zone = datetime.fromisoformat(f"2000-01-01T00:00:00{name}").tzinfo
+            assert zone is not None
+            return zone
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        fail(f"--timezone {name}: give a name such as Europe/Berlin, or an offset such as +02:00")
+
+
+def _named_source(source: str, files: Sequence[str], word: str, option: str) -> list[str]:
+    """The files that a person means by a path or the last part of one."""
+    from pathlib import Path
+
+    found = [file for file in files if source in (file, Path(file).name)]
+    if not found:
+        close = meant(source, [Path(file).name for file in files])
+        fail(f"{option} {word}: none of the files is {source or 'named'}{close or '; give its path, or the last part'}")
+    return found
 
 
 def _without_ledger(files: list[str], asked: Sequence[str], ledger_path: str | None) -> list[str]:
@@ -309,11 +412,13 @@ def _tell_of_bad_input(outcome: app.Outcome, ledger_path: str | None) -> None:
         elif not tally.records:
             tell(f"{path}: skipped, it is empty")
         elif tally.format == UNKNOWN_FORMAT:
-            tell(f"{path}: skipped, it holds no audit event")
+            tell(
+                f"{path}: skipped, it is in no format that is known here; --format says what it is, if you know better"
+            )
     if all(tally.format == UNKNOWN_FORMAT for tally in outcome.tallies):
         fail(
-            "nothing that was given is an audit log (audit.k8s.io events, one JSON object a line, plain or gzip); "
-            "no verdict is given"
+            "nothing that was given is a recording that can be read (an audit log, a watch stream or objects of kubectl, a "
+            "controller's log, an ipset dump; plain or gzip); no verdict is given"
         )
 
 
@@ -821,6 +926,31 @@ def verify(ledger_path: str | None, aside: bool) -> None:
                 "all as they were written"
             ]
         )
+
+
+@cli.command(short_help="Print the records of a kept ledger, for others.")
+@ledger_option
+@output_option("cloudevents")
+@explained
+def export(ledger_path: str | None, output: str) -> None:
+    """Print the records of a kept ledger as CloudEvents, one JSON document a line, in the order of their arrival.
+
+    Replaying what is printed gives the same ledger. Not in it: input that could not be used, and commands, which were
+    decided where they were given. Exit status: 0, or 2 if the work could not be done.
+    """
+    from adapters import app
+    from adapters.paper import counted
+
+    left_out = 0
+
+    def count() -> None:
+        nonlocal left_out
+        left_out += 1
+
+    with app.opened(_named(ledger_path), "read") as store:
+        show(app.export(store, count))
+    if left_out:
+        tell(f"{counted(left_out, 'command')} left out: what is replayed was observed, and admits no command again")
 
 
 # ---- reference

@@ -12,16 +12,19 @@ import io
 import os
 import sys
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
 import msgspec
 
-from adapters.ports import Aside, Journal, Record
+from adapters.ports import Aside, Journal, Record, Source
 from adapters.sources import dialects, ipset
-from adapters.sources.dialect import About, Dialect, Ignored, Line, Recognised, Unknown
+from adapters.sources.dialect import About, Ignored, Line, Reader, Recognised, Unknown
 from domain.order import Head
 
 LINE_BYTES = 32 << 20
@@ -59,10 +62,17 @@ class Tally(msgspec.Struct):
 
 
 class Span(msgspec.Struct):
-    """How long a source lasts, over all readings of it: every record counts, ignored ones too."""
+    """How long a source lasts, over all readings of it: every record counts, ignored ones too.
+
+    `skew` is by how many microseconds its clock is ahead; the times are as that clock says. `stretches` are the minutes
+    that have records, as first and last of those that follow each other: what lies between two stretches is silence.
+    """
 
     first: str = ""
     last: str = ""
+    skew: int = 0
+    stretches: list[tuple[str, str]] = []
+    minute: str = ""  # the last one that was noted
 
     def reach(self, time: str) -> None:
         """Take in one record's time. RFC 3339 times in UTC compare as text; what is no time is left out."""
@@ -72,6 +82,37 @@ class Span(msgspec.Struct):
             self.last = time
         if not self.first or (time and time < self.first):
             self.first = time
+        if not time.startswith(self.minute) or not self.minute:
+            self.minute = time[:16]
+            self._note(self.minute)
+
+    def _note(self, minute: str) -> None:
+        stretches = self.stretches
+        place = bisect_left(stretches, (minute, minute))  # of the first that begins then or later
+        around = stretches[max(place - 1, 0) : place + 1]
+        if any(first <= minute <= last for first, last in around):
+            return
+        stretches[max(place - 1, 0) : place + 1] = joined([*around, (minute, minute)])
+
+
+def joined(stretches: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Stretches of minutes, in order, as few as they can be: those that touch are one."""
+    found: list[tuple[str, str]] = []
+    for first, last in sorted(stretches):
+        if found and first <= following(found[-1][1]):
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
+
+
+@lru_cache(maxsize=64)
+def following(minute: str) -> str:
+    """The minute after one: `2026-11-21T02:00` after `2026-11-21T01:59`. What is no minute has none after it."""
+    try:
+        return (datetime.fromisoformat(minute) + timedelta(minutes=1)).isoformat()[:16]
+    except (ValueError, OverflowError):
+        return minute
 
 
 def files_in(paths: Iterable[str]) -> list[str]:
@@ -128,6 +169,21 @@ def ingest(
         return _Reading(about, journal, raw, progress, accepted).read(lines, dialects.called(format or ""))
 
 
+def skew_of(source: Source) -> int:
+    """By how many microseconds a source's clock is ahead."""
+    return msgspec.msgpack.decode(source.summary, type=Span).skew if source.summary else 0
+
+
+def moved(heads: list[Head], skew: int) -> list[Head]:
+    """Heads by the clock that rules, of a source whose own is `skew` microseconds ahead of it."""
+    if not skew:
+        return heads
+    return [
+        msgspec.structs.replace(head, time=head.time - skew, received=head.received - skew) if head.clocked else head
+        for head in heads
+    ]
+
+
 def _modified(path: str) -> int:
     return Path(path).stat().st_mtime_ns // 1000 if path != "-" else 0
 
@@ -156,7 +212,7 @@ class _Reading:
         self.held = 0
         self.aside: list[Aside] = []
 
-    def read(self, lines: Iterator[Line], dialect: Dialect | None) -> Tally:
+    def read(self, lines: Iterator[Line], dialect: Reader | None) -> Tally:
         beginning: list[Line] = []
         while dialect is None:
             # Until it shows what it is, a file may be anything, and nothing is kept of it.
@@ -171,6 +227,8 @@ class _Reading:
         before = next(source for source in self.journal.sources() if source.id == self.source)
         if before.summary:
             self.span = msgspec.msgpack.decode(before.summary, type=Span)
+        if self.about.skew is not None:
+            self.span.skew = self.about.skew
         for number, payload, what in dialect.read(chain(beginning, lines), self.about):
             self._take(number, payload, what)
         self._commit()
@@ -189,7 +247,7 @@ class _Reading:
         if isinstance(what, Recognised):
             tally.records += 1
             self.span.reach(what.time)
-            self.heads.append(what.heads)
+            self.heads.append(moved(what.heads, self.span.skew))
             self.records.append(Record(what.identity, what.fingerprint, number, payload))
             self.held += len(payload)
         elif isinstance(what, str):

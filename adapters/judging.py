@@ -63,7 +63,7 @@ def judge(
         progress("decide", 1)
         for placed in known.commands():
             judged.fold(placed.event, placed.data)
-        if known.follows(ordered.order):
+        if known.follows(ordered.order, ordered.evidence):
             for placed in known.take():
                 judged.fold(placed.event, placed.data)
             continue
@@ -122,9 +122,12 @@ class _Known:
         """Whether there is more of them."""
         return self._next is not None
 
-    def follows(self, order: OrderKey) -> bool:
-        """Whether the next of them come from the record at this place."""
-        return self._next is not None and self._next.event.order == order
+    def follows(self, order: OrderKey, evidence: tuple[str, ...]) -> bool:
+        """Whether the next of them come from the record at this place, and rest on the same evidence."""
+        if self._next is None:
+            return False
+        event = self._next.event
+        return event.order == order and event.evidence == evidence
 
     def take(self) -> Iterator[Placed]:
         """The events of that record."""

@@ -17,9 +17,12 @@ from typing import IO, Any, NamedTuple
 import msgspec
 import zstandard
 
+from adapters.ingest import moved, skew_of
 from adapters.ports import Journal
 from adapters.sources import dialects
+from domain import evidence
 from domain.decide import COMMAND
+from domain.evidence import Shown
 from domain.operations import Operation, OrderKey
 from domain.order import Head, Sequencer
 
@@ -34,15 +37,24 @@ CHUNK_BYTES = 32 << 10
 
 
 class Ordered(NamedTuple):
-    """One record, or one object's part of it, at its place: `operation` is read from `payload` when it is asked for."""
+    """One record, or one object's part of it, at its place: `operation` is read from `payload` when it is asked for.
+
+    `received` is when it was asked for, in microseconds since 1970, 0 where its source does not say; `evidence` are the
+    identities of other records that show the same.
+    """
 
     order: OrderKey
     outcome: str
     payload: bytes
+    received: int
+    evidence: tuple[str, ...]
 
     def operation(self) -> Operation:
         """The bodies, read: what the record says."""
-        return dialects.of(self.order.identity).operation(self.payload, self.order, self.outcome)
+        operation = dialects.of(self.order.identity).operation(self.payload, self.order, self.outcome)
+        operation.received = self.received
+        operation.evidence = self.evidence
+        return operation
 
 
 class Heads:
@@ -50,7 +62,8 @@ class Heads:
 
     def __init__(self) -> None:
         self.by_time = _Sorter()
-        self.parts: dict[int, int] = {}  # of the few records that are about several objects: how many
+        self.parts: dict[int, int] = {}  # of the records that are not about one object: about how many
+        self.unclocked = False
         self.upto = 0
 
     def add(self, number: int, heads: list[Head]) -> None:
@@ -59,16 +72,19 @@ class Heads:
         if len(heads) != 1:
             self.parts[number] = len(heads)
         for head in heads:
-            self.by_time.add((head.time, head.identity, head.part), _pack((head, number)))
+            self.by_time.add((head.time, head.identity, head.part), _pack((head, number, ())))
+            self.unclocked = self.unclocked or not head.clocked
 
     def read(self, journal: Journal, progress: Callable[[int], None] = lambda records: None) -> None:
         """Take in what the journal holds and is not taken in yet."""
         count = 0
+        skews = {source.id: skew_of(source) for source in journal.sources()}
         for entry in journal.read(self.upto):
             if entry.identity.startswith(f"{COMMAND}:"):
                 self.upto = entry.number  # a command is decided where it is given: it was not observed
             else:
-                self.add(entry.number, dialects.of(entry.identity).heads(entry.identity, entry.payload))
+                heads = dialects.of(entry.identity).heads(entry.identity, entry.payload)
+                self.add(entry.number, moved(heads, skews[entry.source]))
             count += 1
             if not count % 1_000:
                 progress(1_000)
@@ -86,16 +102,47 @@ def in_order(
     heads = heads if heads is not None else Heads()
     heads.read(journal, progress)
     by_key = _Sorter()
-    sequencer: Sequencer[int] = Sequencer()
-    for _, packed in heads.by_time:
-        for order, outcome, carried in sequencer.feed(*_unpack_head(packed)):
-            by_key.add(msgspec.structs.astuple(order), _pack((outcome, carried)))
+    sequencer: Sequencer[tuple[int, int, tuple[str, ...]]] = Sequencer()
+    for _, packed in _joined(heads) if heads.unclocked else heads.by_time:
+        head, number, others = _unpack_head(packed)
+        for order, outcome, carried in sequencer.feed(head, (number, head.received, others)):
+            by_key.add(msgspec.structs.astuple(order), _pack((outcome, *carried)))
     for order, outcome, carried in sequencer.flush():
-        by_key.add(msgspec.structs.astuple(order), _pack((outcome, carried)))
+        by_key.add(msgspec.structs.astuple(order), _pack((outcome, *carried)))
     with _Payloads(journal, heads.upto, heads.parts) as payloads:
         for key, packed in by_key:
-            outcome, carried = _unpack_placed(packed)
-            yield Ordered(OrderKey(*key), outcome, payloads.take(carried))
+            outcome, number, received, others = _unpack_placed(packed)
+            yield Ordered(OrderKey(*key), outcome, payloads.take(number), received, others)
+
+
+def _joined(heads: Heads) -> _Sorter:
+    """The heads by time once more, now that what has no clock is joined to what has, or dated by it."""
+    by_object, by_revision, by_time = _Sorter(), _Sorter(), _Sorter()
+
+    def place(one: Shown) -> None:
+        by_time.add((one.head.time, one.head.identity, one.head.part), _pack(one))
+
+    alone: set[int] = set()
+    for _, packed in heads.by_time:
+        one = Shown(*_unpack_head(packed))
+        if not one.head.clocked:
+            alone.add(one.carried)
+        if evidence.is_of_an_object(one.head):
+            by_object.add(evidence.by_object(one.head), packed)
+        else:
+            place(one)
+    for one in evidence.join(Shown(*_unpack_head(packed)) for _, packed in by_object):
+        if one.head.clocked:
+            place(one)
+            if not one.head.revision:
+                continue
+        else:
+            alone.discard(one.carried)
+        by_revision.add(evidence.by_revision(one.head), _pack(one))
+    for one in evidence.dated(Shown(*_unpack_head(packed)) for _, packed in by_revision):
+        place(one)
+    heads.parts.update(dict.fromkeys(alone, 0))  # evidence only: nobody asks for these records
+    return by_time
 
 
 KEY_BYTES = 200
@@ -104,8 +151,8 @@ KEY_BYTES = 200
 _encoder = msgspec.msgpack.Encoder()
 _pack = _encoder.encode
 _inflate = zstandard.ZstdDecompressor().decompress  # one for all runs: each would hold its own window
-_unpack_head = msgspec.msgpack.Decoder(tuple[Head, int]).decode
-_unpack_placed = msgspec.msgpack.Decoder(tuple[str, int]).decode
+_unpack_head = msgspec.msgpack.Decoder(tuple[Head, int, tuple[str, ...]]).decode
+_unpack_placed = msgspec.msgpack.Decoder(tuple[str, int, int, tuple[str, ...]]).decode
 _unpack_chunk = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], bytes]]).decode
 
 
@@ -146,6 +193,8 @@ class _Payloads:
             if number < len(self._offsets) and self._offsets[number] >= 0:
                 return self._from_disk(number)
             entry = next(self._entries)
+            if not self._parts.get(entry.number, 1):
+                continue
             self._waiting[entry.number] = entry.payload
             self._bytes += len(entry.payload)
             if self._bytes > WAITING_BYTES:

@@ -105,6 +105,8 @@ class Entry(msgspec.Struct, frozen=True):
     line: int
     identity: str
     payload: bytes
+    fingerprint: bytes
+    """As in its `Record`."""
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters.app import Outcome, Store, span_of
+from adapters.app import Outcome, Store, silences, span_of
 from adapters.paper import Paper, counted
 from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
@@ -22,10 +22,12 @@ from domain.ipset_writes import NFT
 from domain.operations import request_of
 from domain.resources import Key
 from domain.world import Resource
-from projections.findings.rule import ERROR, HEALED, OPEN, PENDING, Finding, short
+from projections.findings.rule import ERROR, HEALED, OPEN, PENDING, UNKNOWN, Finding, short
 from projections.reading import Reading
 
 SCHEMA = "netledger/replay/v1"
+
+NOTHING = "nothing that can be noticed"
 
 _EVENTS_NAMED = 40  # how many witnesses of one finding the text shows
 
@@ -37,9 +39,11 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
     cited = {witness.at for finding in outcome.findings for witness in finding.witnesses}
     cited |= {at for finding in outcome.findings for at in (finding.since, finding.until) if at}
     events = {at: store.ledger.event_at(at) for at in sorted(cited)}
-    places = store.journal.locate({placed.event.record for placed in events.values()})
+    places = store.journal.locate(
+        {record for placed in events.values() for record in (placed.event.record, *placed.event.evidence)}
+    )
     told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
-    revisions = reading.revisions or None
+    revisions = reading.coverage.revisions or None
     return {
         "schema": SCHEMA,
         "sources": [
@@ -66,10 +70,16 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
             "from": iso(moment(span.first, "the first record's time")) if span.first else None,
             "to": iso(outcome.end) if outcome.end else None,
             "revisions": revisions,
-            "gaps": reading.gaps,
-            "unknown_beginnings": reading.sighted,
-            "truncated": reading.unknown.get(TRUNCATED, 0),
-            "below_request_response": reading.unknown.get(BELOW, 0),
+            "gaps": [
+                {"resource": str(gap.key), "why": gap.why, "before": gap.revision, "at": gap.at} for gap in reading.gaps
+            ],
+            "silences": [
+                {"source": silence.path, "from": silence.first, "to": silence.last}
+                for silence in silences(store.journal)
+            ],
+            "unknown_beginnings": reading.coverage.sighted,
+            "truncated": reading.coverage.unknown.get(TRUNCATED, 0),
+            "below_request_response": reading.coverage.unknown.get(BELOW, 0),
         },
         "findings": [_finding(finding, told) for finding in outcome.findings],
         "resources": [resource_document(reading, resource) for resource in reading.resources()],
@@ -169,11 +179,11 @@ class _Events:
 
     def document(self, at: int) -> dict[str, Any]:
         position, event = self._events[at]
-        path, line = self._places.get(event.record, ("", 0))
         return {
             "position": position,
             "audit_id": audit_id(event.record),
-            "source": f"{path}:{line}" if path else None,
+            "source": self._source(event.record),
+            "evidence": [source for record in event.evidence if (source := self._source(record))],
             "at": iso(event.time),
             "actor": event.actor,
             "revision": event.revision,
@@ -182,6 +192,10 @@ class _Events:
             "event": event.type,
             "says": says(event),
         }
+
+    def _source(self, record: str) -> str | None:
+        path, line = self._places.get(record, ("", 0))
+        return f"{path}:{line}" if path else None
 
 
 def audit_id(record: str) -> str | None:
@@ -250,7 +264,7 @@ def _key(key: Key, uid: str) -> dict[str, Any]:
 # ---- as text
 
 
-_STYLES = {OPEN: "bold red", PENDING: "yellow", HEALED: "green"}
+_STYLES = {OPEN: "bold red", UNKNOWN: "magenta", PENDING: "yellow", HEALED: "green"}
 _WITNESS_STYLES = {"lost": "bold", "overwriting": "bold"}
 _ITEMS_SHOWN = 20
 
@@ -298,15 +312,15 @@ def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
     yield from paper.row(
         "events", f"{ledger['events']:,}, {counted(refusals, 'refused transition') if refusals else 'none refused'}"
     )
-    yield from paper.row("missing", missing(coverage))
+    yield from paper.row("missing", missing(coverage) or NOTHING)
     yield from paper.row("ledger", f"generation {ledger['generation']}, digest {ledger['digest']}")
     if report["findings"]:
         yield ""
         yield ", ".join(paper.styled(words, _STYLES[status]) for status, words in _tally(report["findings"]))
 
 
-def missing(coverage: dict[str, Any]) -> str:
-    """What the log cannot speak for, in words."""
+def missing(coverage: dict[str, Any], sources: Sequence[dict[str, Any]] = ()) -> str:
+    """What the log cannot speak for, in words; empty where nothing is missing that can be noticed."""
     told = [
         (coverage["unknown_beginnings"], "resource first heard of in mid-life", "resources first heard of in mid-life"),
         (coverage["truncated"], "record cut short by the API server", "records cut short by the API server"),
@@ -316,12 +330,14 @@ def missing(coverage: dict[str, Any]) -> str:
             "writes recorded without their answers (below level RequestResponse)",
         ),
         (len(coverage["gaps"]), "change whose own record is missing", "changes whose own records are missing"),
+        (len(coverage["silences"]), "silence in an audit log", "silences in audit logs"),
+        (sum(source["unrecognised"] for source in sources), "unreadable record", "unreadable records"),
     ]
-    return "; ".join(counted(count, one, more) for count, one, more in told if count) or "nothing that can be noticed"
+    return "; ".join(counted(count, one, more) for count, one, more in told if count)
 
 
 def _clean(coverage: dict[str, Any]) -> str:
-    if coverage["below_request_response"] or coverage["truncated"] or coverage["gaps"]:
+    if any(coverage[what] for what in ("below_request_response", "truncated", "gaps", "silences")):
         return "Nothing is wrong that this log can show; what is missing in it may hide something."
     return "Nothing is wrong that this log can show."
 
@@ -330,7 +346,7 @@ def as_of(coverage: dict[str, Any]) -> str:
     """What an answer rests on, in one line."""
     revisions = coverage["revisions"]
     at = f"revision {revisions[1]}, " if revisions else ""
-    return f"as of {at}{coverage['to'] or 'the beginning'}; missing: {missing(coverage)}"
+    return f"as of {at}{coverage['to'] or 'the beginning'}; missing: {missing(coverage) or NOTHING}"
 
 
 def _stretch(first: str | None, last: str | None) -> str:
@@ -415,10 +431,11 @@ class _Places:
 
     def __init__(self, findings: Iterable[dict[str, Any]]) -> None:
         self._paths = {
-            witness["source"].rpartition(":")[0]
+            source.rpartition(":")[0]
             for finding in findings
             for witness in [*finding["witnesses"], finding["since"]]
-            if witness["source"]
+            for source in (witness["source"], *witness["evidence"])
+            if source
         }
 
     def of(self, source: str) -> str:
@@ -434,7 +451,8 @@ def _witness(witness: dict[str, Any], paper: Paper, places: _Places) -> Iterator
         f"{paper.styled(witness['role'].ljust(12), _WITNESS_STYLES.get(witness['role'], ''))} "
         f"{paper.styled(witness['resource'])} {paper.styled(witness['event'])}"
     )
-    where = f", {places.of(witness['source'])}" if witness["source"] else ""
+    shown_by = [witness["source"], *witness["evidence"]] if witness["source"] else []
+    where = f", {' and '.join(places.of(source) for source in shown_by)}" if shown_by else ""
     says_what = f": {witness['says']}" if witness["says"] else ""
     yield from paper.paragraph(f"{short(witness['actor'])}, {witness['operation']}{where}{says_what}", 6, "dim")
 

@@ -20,7 +20,7 @@ from domain import eip, ip, nat_gateway, nat_rule, pod, subnet
 from domain.events import OBSERVED, REFUSED, Changes, Event, Vocabulary, differences
 from domain.ipset_writes import events_of
 from domain.kinds import VOCABULARY
-from domain.lifecycle import GONE, SAME
+from domain.lifecycle import ABSENT, GONE, SAME
 from domain.operations import (
     DELETION,
     FINALIZERS,
@@ -28,6 +28,8 @@ from domain.operations import (
     MISSED,
     RAN,
     REMOVED,
+    SEEN,
+    SEEN_GONE,
     TESTIFIED,
     UNCHANGED,
     UNKNOWN,
@@ -40,6 +42,9 @@ from domain.world import Change, Resource, World
 
 COMMAND = "command"
 EARLIER = "earlier-namesake"  # it is about an object of that name that is gone already
+
+_HAPPENED = frozenset({MADE, REMOVED, SEEN, SEEN_GONE})
+_ENDED = frozenset({REMOVED, SEEN_GONE})
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +74,7 @@ def decide(world: World, operation: Operation) -> list[Event]:
         made.ran()
     elif operation.outcome == MADE and operation.subresource in ("binding", "eviction"):
         made.answered_with_a_status()
-    elif operation.outcome in (MADE, REMOVED) or (operation.outcome == UNCHANGED and world.get(operation.key) is None):
+    elif operation.outcome in _HAPPENED or (operation.outcome == UNCHANGED and world.get(operation.key) is None):
         made.happened()
     elif (
         operation.outcome == UNKNOWN
@@ -159,7 +164,7 @@ class _Decision:
         """A write that made something, or took something away."""
         operation, before = self.operation, self.before
         if before is not None and operation.uid and before.uid and operation.uid != before.uid:
-            if operation.outcome == REMOVED or (operation.revision or 0) < (before.revision or 0):
+            if operation.outcome in _ENDED or (operation.revision or 0) < (before.revision or 0):
                 self.observed(EARLIER)
                 return
             self.add(self.vocabulary.vanished, {}, before.fields)
@@ -169,7 +174,7 @@ class _Decision:
             return
         after = operation.after
         created = operation.verb == "create" or operation.code == 201
-        if created and operation.outcome == MADE and after is not None:
+        if created and operation.outcome in (MADE, SEEN) and after is not None:
             if before is not None:  # its uid is unknown or the same, and yet it is made: the last one went unseen
                 self.add(self.vocabulary.vanished, {}, before.fields)
             self.begin(self.vocabulary.begun, after)
@@ -183,15 +188,17 @@ class _Decision:
             fields = known
         else:
             fields = before.fields
-        if operation.outcome == REMOVED:
+        if operation.outcome in _ENDED:
             self.add(self.vocabulary.ended, {}, fields)
         elif operation.outcome == MADE:
             self.write(fields, after or {})
+        elif operation.outcome == SEEN:
+            self.sort(differences(fields, after or {}), after or {})
         if not self.events:
             self.observed(UNCHANGED)
 
     def write(self, before: Fields, after: Fields) -> None:
-        """Sort what moved into events; what this write's subresource cannot write was moved by a write not in the log."""
+        """What moved by this write; what its subresource cannot write was moved by a write that is not in the log."""
         status_only = self.operation.subresource == "status"
         deletes = self.operation.verb.startswith("delete")  # a namespace's phase goes with its deletion
         own: Changes = {}
@@ -201,13 +208,17 @@ class _Decision:
             (own if writes else missed)[path] = change
         if missed:
             self.observed(MISSED, missed)
+        self.sort(own, after)
+
+    def sort(self, changes: Changes, after: Fields) -> None:
+        """Sort what moved into events, in the order of the vocabulary."""
         by_event: dict[str, Changes] = {}
-        for path, (old, new) in own.items():
+        for path, (old, new) in changes.items():
             for event, when in _covering(self.operation.key.kind, path):
                 if when is None or when(old, new):
                     by_event.setdefault(event, {})[path] = (old, new)
                     break
-        if len(by_event) > 1:  # in the order of the vocabulary
+        if len(by_event) > 1:
             order = [write.event for write in self.vocabulary.writes]
             by_event = dict(sorted(by_event.items(), key=lambda item: order.index(item[0])))
         for event, changed in by_event.items():
@@ -232,8 +243,29 @@ class _Decision:
 
     def testified(self) -> None:
         """Somebody says so: the event is what was said, and the phrase is how."""
-        self.phrase = self.operation.verb
-        self.events.append(self._event(self.operation.testimony, {}, self.before.fields if self.before else {}))
+        operation = self.operation
+        self.phrase = operation.verb
+        self.events.append(self._event(operation.testimony, {}, self.before.fields if self.before else {}))
+        if operation.command and self.before is not None:
+            self.events += self._started_by_word(self.before)
+
+    def _started_by_word(self, resource: Resource) -> Iterator[Event]:
+        """A command in the gateway's pod of today that only the controller's log shows (kube-ovn: execNatGwRules)."""
+        gateway = nat_gateway.gateway_of(self.world, resource)
+        today = nat_gateway.pod_of_today(self.world, gateway) if gateway else None
+        commands = nat_gateway.commands_of(self.operation.command)
+        if today is None or not commands or (today.programmed is not None and not today.hearsay):
+            return  # where an audit log shows what is started in that pod, it shows all of it
+        said = self.events[0]
+        yield msgspec.structs.replace(
+            said,
+            type="GatewayCommandStarted",
+            key=today.key,
+            uid=today.uid,
+            cause=f"{said.type} {said.key.tag}",
+            changed={f"command[{n}]": (None, command) for n, command in enumerate(commands)},
+            tags=today.tags,
+        )
 
     def answered_with_a_status(self) -> None:
         """Binding and eviction: the answer shows no object, but what it did to the pod is known."""
@@ -326,8 +358,9 @@ def _covering(kind: str, path: str) -> tuple[tuple[str, Callable[[Any, Any], boo
 _FOLLOWED = frozenset(
     {REFUSED, "SubnetSpecChanged", "GatewayCommandStarted"}
     | {event for kind in ("vpc", "subnet", "pod") for event in VOCABULARY[kind].beginnings}
-    | {VOCABULARY[kind].ended for kind in ("vpc", "subnet", "pod")}
+    | {VOCABULARY[kind].ended for kind in ("vpc", "subnet", "pod", "service")}
     | {event for kind in ("eip", *nat_rule.RULES) for event in VOCABULARY[kind].lifecycle.events}
+    | {vocabulary.begun for vocabulary in VOCABULARY.values() if vocabulary.made_with is not None}
 )
 """The types that may have consequences: of all others none is looked for."""
 
@@ -365,6 +398,10 @@ def consequences(world: World, events: Iterable[Event]) -> list[Event]:
                 found += _configured(world, event)
             case "eip" | "fip" | "snat" | "dnat" if event.changed and not ended:
                 found += _configured_before(world, event)
+            case "service" if ended:
+                found += _follow(event, VOCABULARY["endpoints"].ended, _endpoints_of(world, event.key))
+            case _ if vocabulary.made_with is not None and happened == vocabulary.begun:
+                found += _made_with(vocabulary, event)
     return found
 
 
@@ -388,6 +425,22 @@ def _follow(event: Event, kind: str, resources: Iterable[Resource], cause: str =
             cause=cause or f"{event.happened} {event.key.tag}",
             tags=tuple(dict.fromkeys((*tags_of(vocabulary, resource.key, resource.fields), event.key.tag))),
         )
+
+
+def _made_with(vocabulary: Vocabulary, event: Event) -> Iterator[Event]:
+    """What an object's creation is beside itself, by what it was made with."""
+    assert vocabulary.made_with is not None, "only kinds that have one come here"
+    newborn = Resource(event.key, event.uid, 0, event.time, seen_from_birth=True)
+    newborn.fields = {path: after for path, (_, after) in event.changed.items()}
+    newborn.state = vocabulary.lifecycle.leads_to(ABSENT, vocabulary.begun)
+    if happened := vocabulary.made_with(newborn.fields):
+        yield from _follow(event, happened, [newborn])
+
+
+def _endpoints_of(world: World, service: Key) -> list[Resource]:
+    """What the API server removes with a Service, in the same request (kubernetes: core/service/storage, afterDelete)."""
+    resource = world.get(Key("endpoints", service.namespace, service.name))
+    return [resource] if resource is not None else []
 
 
 def _orphaned(world: World, event: Event) -> Iterator[Event]:

@@ -34,6 +34,7 @@ ACT_LOGGED = "ActLogged"  # a controller says that it did something to it
 REFUSAL_LOGGED = "RefusalLogged"  # a controller says that it would not
 ERROR_LOGGED = "ErrorLogged"  # a controller says what went wrong with it
 EVENT_REPORTED = "EventReported"  # a Kubernetes Event
+RUNS = frozenset({RUN_STARTED, RUN_FAILED, RUN_ENDED})
 TESTIMONIES = frozenset(
     {
         CHANGE_NOTICED,
@@ -106,7 +107,9 @@ class Vocabulary(NamedTuple):
     """The types of one kind by what they do, and how its fields name other resources.
 
     `writes` sorts a write's changed fields into events. `refers(key, fields)` gives the resources that an object
-    names; `reference_paths` are the fields it looks at, so that it runs only when one of them moved.
+    names; `reference_paths` are the fields it looks at, so that it runs only when one of them moved. `made_with(fields)`
+    is the event that an object's creation is beside itself, by what it was made with, empty for none: a Service mostly
+    has its address from the first moment on.
     """
 
     lifecycle: Lifecycle
@@ -119,6 +122,7 @@ class Vocabulary(NamedTuple):
     writes: tuple[Write, ...]
     refers: Callable[[Key, Mapping[str, Any]], Iterable[Key]]
     reference_paths: frozenset[str]
+    made_with: Callable[[Mapping[str, Any]], str] | None = None
 
     @property
     def beginnings(self) -> tuple[str, str, str]:
@@ -140,6 +144,11 @@ def one_of(*paths: str) -> Callable[[str], bool]:
 def appears(before: Any, after: Any) -> bool:
     """The field comes to be there."""
     return not before and bool(after)
+
+
+def names_nothing(key: Key, fields: Mapping[str, Any]) -> Iterable[Key]:
+    """For kinds whose fields name no other resource."""
+    return ()
 
 
 def differences(before: Fields, after: Fields) -> Changes:

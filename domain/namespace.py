@@ -1,7 +1,7 @@
 """The life of a namespace's binding to a network (kube-ovn: pkg/controller/namespace.go; dossier 2.2, 3.8, #5028, #6836).
 
 The controller writes the network into three annotations; a pod of a namespace without them gets no address.
-`decide` is next: it asks these tables.
+`service` is next.
 """
 
 from __future__ import annotations

@@ -103,12 +103,13 @@ def flatten(
     owners: Iterable[str] = (),
     spec: Mapping[str, Any] | None = None,
     status: Mapping[str, Any] | None = None,
+    others: Mapping[str, Any] | None = None,
 ) -> Fields:
     """The fields of an API object, by path.
 
     Top-level fields of `spec` and `status` are one path each; every label and annotation is one path, because each may
-    have a writer of its own. Null, which the API server stores as absence, is absence here too. `owners` are
-    `Kind/name`.
+    have a writer of its own. `others` are what a few kinds have beside these (`subsets`). Null, which the API server
+    stores as absence, is absence here too. `owners` are `Kind/name`.
     """
     fields: Fields = {}
     if finalizers:
@@ -132,6 +133,10 @@ def flatten(
         for name, value in status.items():
             if value is not None:
                 fields["status." + name] = value
+    if others:
+        for name, value in others.items():
+            if value is not None:
+                fields[name] = value
     for path in _NAMES.intersection(fields):
         if not isinstance(fields[path], str):
             del fields[path]

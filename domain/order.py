@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from domain.operations import MADE, REMOVED, UNCHANGED, OrderKey
+from domain.operations import MADE, REMOVED, SEEN, SEEN_GONE, UNCHANGED, OrderKey
 from domain.resources import Key
 
 HOLD = 2_000_000
@@ -36,6 +36,8 @@ OBJECTS_KEPT = 200_000
 CREATES_KEPT = 10_000
 """Of how many names the last create is remembered, for a removal that is answered after it."""
 
+
+_HAVE_A_REVISION = frozenset({MADE, SEEN, SEEN_GONE})
 
 Carried = TypeVar("Carried")
 
@@ -81,12 +83,12 @@ class Sequencer(Generic[Carried]):
             if self._waiting[oldest][0].time > head.time - HOLD:
                 break
             yield self._release(oldest)
-        if head.revision and (head.outcome == MADE or head.owns):
+        if head.revision and (head.owns or head.outcome in _HAVE_A_REVISION):
             if self._is_new(head):
                 if head.creates:
                     self._create(head)
                 self.completed = max(self.completed, head.revision)
-                if head.outcome == REMOVED:
+                if head.outcome in (REMOVED, SEEN_GONE):
                     self._made.pop(head.uid, None)
                 yield OrderKey(head.revision, 0, head.time, head.identity, head.part), head.outcome, carried
                 return

@@ -24,6 +24,8 @@ LIVE = (NEW, ALLOCATED, ROUTED, SIGHTED)
 
 GATEWAY_LABEL = "metadata.labels[ovn.kubernetes.io/vpc-nat-gw]"
 APP_LABEL = "metadata.labels[app]"
+NAMED_PORTS = "spec.containers[].ports"  # of all its containers, those that a policy can name
+HOST_NETWORK = "spec.hostNetwork"
 INIT_ANNOTATION = "metadata.annotations[ovn.kubernetes.io/vpc_nat_gw_init]"
 _ALLOCATED = "metadata.annotations[ovn.kubernetes.io/allocated]"
 _ROUTED = "metadata.annotations[ovn.kubernetes.io/routed]"

@@ -75,11 +75,17 @@ KINDS: tuple[Kind, ...] = (
         ("nat-gateways", "vpc-nat-gw", "vpc-nat-gateway", "gateway"),
     ),
     Kind("namespace", "namespaces", "", "Namespace", False, ("ns",)),
+    Kind("service", "services", "", "Service", True, ("svc",)),
+    Kind("endpoints", "endpoints", "", "Endpoints", True, ("ep",)),
+    Kind("endpointslice", "endpointslices", "discovery.k8s.io", "EndpointSlice", True),
+    Kind("networkpolicy", "networkpolicies", "networking.k8s.io", "NetworkPolicy", True, ("netpol",)),
+    Kind("node", "nodes", "", "Node", False, ("no",)),
     Kind("ipset", "ipsets", "", "IPSet", True, served=False),  # its namespace is the node that it lies on
 )
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 BY_RESOURCE = {(kind.group, kind.plural): kind for kind in KINDS if kind.served}
+BY_TITLE = {(kind.group, kind.title): kind for kind in KINDS if kind.served}
 _BY_ALIAS = {
     alias.lower(): kind for kind in KINDS for alias in (kind.name, kind.plural, kind.title, kind.api, *kind.aliases)
 }

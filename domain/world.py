@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from domain import lifecycle
-from domain.events import OBSERVED, REFUSED, TESTIMONIES, Event, Vocabulary
+from domain.events import OBSERVED, REFUSED, RUNS, TESTIMONIES, Event, Vocabulary
 from domain.ipset import LISTED
 from domain.kinds import VOCABULARY
 from domain.operations import DELETION, FINALIZERS, UNKNOWN, Fields, request_of
@@ -40,11 +40,13 @@ class Resource:
         "deletion_time",
         "fields",
         "guarded_by",
+        "hearsay",
         "key",
         "last_at",
         "programmed",
         "refers",
         "revision",
+        "run",
         "seen_from_birth",
         "state",
         "tags",
@@ -69,6 +71,10 @@ class Resource:
         self.guarded_by = ""  # who put the controller's finalizer on
         # Of a gateway pod: the commands that were started in it, each with when and by which request.
         self.programmed: dict[str, tuple[int, str]] | None = None
+        self.hearsay = False  # whether only a controller's log says so
+        self.run: tuple[str, int] | None = (
+            None  # the last thing that a controller's log says of its work on it, and when
+        )
 
     @property
     def terminating(self) -> bool:
@@ -149,7 +155,8 @@ class World:
         if event.type == OBSERVED:
             self._observe(event, at)
         elif event.type in TESTIMONIES:
-            return  # what somebody says of it moves nothing
+            if event.type in RUNS and (resource := self.live.get(event.key)) is not None:
+                resource.run = (event.type, at)
         elif event.type != REFUSED or event.leads_to:
             self._happen(event, at, vocabulary)
 
@@ -201,6 +208,7 @@ class World:
                 if resource.programmed is None:
                     resource.programmed = {}
                 resource.programmed[after] = (at, request_of(event.record))
+                resource.hearsay = bool(event.cause)
                 continue
             if after is None:
                 fields.pop(path, None)
@@ -248,9 +256,10 @@ class World:
         """Whether somebody else took an object's finalizer off than the controller that had put it on.
 
         One that came with the create is its maker's only if that is a controller: a backup is restored with finalizers.
+        A watch does not say who it was.
         """
         guard = resource.guarded_by
-        if not guard or guard == actor or actor in self.controllers:
+        if not guard or not actor or guard == actor or actor in self.controllers:
             return False
         return guard in self.controllers
 

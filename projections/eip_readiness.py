@@ -1,7 +1,8 @@
 """Readiness of EIPs and of the rules on them: configured in the gateway's pod of today, or not, and why (#5114).
 
 `status.ready` is never asked: only what was started in the pod counts, and that it is this pod. Exec answers 101, which
-means started, not succeeded. What OVN itself does for the OVN kinds no audit log shows: theirs is unknown.
+means started, not succeeded. What OVN itself does for the OVN kinds no audit log shows: theirs is unknown, unless the
+controller's log tells how its runs on them ended.
 `namespace_binding` is next.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from domain import dnat, nat_gateway, ovn_rule
+from domain.events import RUN_FAILED
 from domain.kinds import HOLDERS
 from domain.nat_rule import RULES
 from domain.world import Resource, World
@@ -24,7 +26,7 @@ NAT = "status.nat"
 def readiness(world: World, resource: Resource) -> tuple[bool | None, str]:
     """Whether an EIP or a rule is configured in the pod of today, and the sentence that says why. `None` is unknown."""
     if resource.key.kind in OVN:
-        return None, "it is programmed in OVN itself, which no audit log shows"
+        return _in_ovn(resource)
     gateway = nat_gateway.gateway_of(world, resource)
     rule = nat_gateway.rule_of(world, resource)
     if not gateway:
@@ -47,6 +49,18 @@ def readiness(world: World, resource: Resource) -> tuple[bool | None, str]:
         False,
         f"there is no evidence that {verb} {rule} was started in {pod.key.path}, the gateway's pod of today",
     )
+
+
+def _in_ovn(resource: Resource) -> tuple[bool | None, str]:
+    """Whether OVN has it, by the controller's own log: a run that ended in an error, or one that ended by saying ready."""
+    if resource.run is None:
+        return None, "it is programmed in OVN itself, which no audit log shows; the controller's log does"
+    word, at = resource.run
+    if word == RUN_FAILED:
+        return False, "the controller's last run on it ended in an error"
+    if resource.get(READY) is True and resource.last_at > at:
+        return True, "the controller worked on it, logged no error, and reported it ready after that"
+    return None, "the controller worked on it, and its log does not say how that ended"
 
 
 def rules_on(world: World, eip: Resource) -> list[str]:

@@ -1,4 +1,4 @@
-"""One pass over the log: every event goes to the world, to the audit trail and to the rules, in this order.
+"""One pass over the log: every event goes to the coverage, the world, the audit trail and the rules, in this order.
 
 Ingest and rebuild use this same class, so what they leave is the same. `findings` is next.
 """
@@ -6,20 +6,20 @@ Ingest and rebuild use this same class, so what they leave is the same. `finding
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from domain.events import REFUSED, Event
-from domain.operations import MISSED, UNKNOWN
 from domain.resources import KINDS
 from domain.world import Resource, World
 from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
 from projections.audit_trail import AuditTrail
+from projections.coverage import Coverage, Gap
 from projections.findings.judge import Judge
 from projections.findings.rule import Finding
 from projections.ipset_membership import Memberships
 from projections.standing import Standing
 
-GAPS_KEPT = 1_000
+COARSE = 1_000_000
+"""How exactly the time of what has no clock is known, in microseconds: objects name whole seconds."""
 
 STANDINGS: dict[str, Callable[[World, Resource], Standing]] = {
     "vpc": vpc_status.standing,
@@ -39,37 +39,29 @@ class Reading:
         self.judge = Judge(self.memberships)
         self.at = 0
         self.refusals = 0
-        self.unknown: dict[str, int] = {}  # why an operation's effect could not be told: how often
-        self.sighted = 0
-        self.revisions: list[int] = []
-        self.gaps: list[dict[str, Any]] = []
+        self.coverage = Coverage()
         self.skew = 0
         self._latest_received = 0
 
     def apply(self, event: Event) -> None:
         """Take the next event in."""
         self.at += 1
+        self.coverage.apply(event, self.at, self.world)
         self.world.evolve(event, self.at)
         self.trail.apply(event)
         self.memberships.apply(event, self.at, self.world)
         self.judge.apply(event, self.at, self.world)
-        if event.outcome == UNKNOWN and event.reason:
-            self.unknown[event.reason] = self.unknown.get(event.reason, 0) + 1
-        elif event.type.endswith("Sighted"):
-            self.sighted += 1
-        elif (event.outcome == MISSED or event.type.endswith("Vanished")) and len(self.gaps) < GAPS_KEPT:
-            self.gaps.append({"resource": str(event.key), "before": event.revision, "at": self.at})
         if event.type == REFUSED:
             self.refusals += 1
         if event.revision is not None and event.received:
             # What has the later revision cannot have been answered before the earlier one was asked for, by one clock.
             self.skew = max(self.skew, self._latest_received - event.time)
             self._latest_received = max(self._latest_received, event.received)
-        if event.revision is not None:
-            if not self.revisions:
-                self.revisions = [event.revision, event.revision]
-            elif event.revision > self.revisions[1]:
-                self.revisions[1] = event.revision
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """The records that must have been lost."""
+        return list(self.coverage.gaps(self.world))
 
     @property
     def uncertainty(self) -> int:
@@ -81,7 +73,16 @@ class Reading:
 
     def conclude(self, end: int, event: Callable[[int], Event], patience: int | None = None) -> list[Finding]:
         """What is wrong: see `Judge.conclude`."""
-        return self.judge.conclude(self.world, end, event, patience, self.uncertainty)
+        return self.judge.conclude(
+            self.world,
+            end,
+            event,
+            patience,
+            uncertainty=self.uncertainty,
+            coarse=COARSE if self.coverage.clockless else 0,
+            # Where clocks differ, which of two answers made a revision may be mistaken, and nothing need be lost.
+            lost=[] if self.uncertainty else [gap for gap in self.gaps if gap.is_open],
+        )
 
     def standing(self, resource: Resource) -> Standing:
         """What a resource's claims should be; empty for kinds without any."""

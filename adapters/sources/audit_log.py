@@ -14,6 +14,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from adapters.sources.api_object import (
+    UNREADABLE,
+    Answered,
+    Details,
+    Metadata,
+    WholeMetadata,
+    fields_of,
+    revision_of,
+    shown_as,
+    why_unreadable,
+)
 from adapters.sources.dialect import About, Found, Ignored, Line, NotARecord, Recognised, moment
 from domain.operations import (
     DELETION,
@@ -26,7 +37,6 @@ from domain.operations import (
     Fields,
     Operation,
     OrderKey,
-    flatten,
 )
 from domain.order import Head
 from domain.resources import BY_RESOURCE, Key, Kind
@@ -39,7 +49,6 @@ _OTHER_SUBRESOURCES = frozenset({"log", "attach", "portforward", "proxy", "token
 _REVISION_TEST = ("test", "/metadata/resourceVersion")
 TRUNCATED = "the API server cut its bodies off"
 BELOW = "recorded without its answer, below level RequestResponse"
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _User(msgspec.Struct):
@@ -81,26 +90,12 @@ class _Line(msgspec.Struct):
     annotations: dict[str, str] | None = None
 
 
-class _Metadata(msgspec.Struct):
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resourceVersion: str = ""
-    deletionTimestamp: str | None = None
-    deletionGracePeriodSeconds: int | None = None
-    finalizers: list[str] | None = None
-
-
-class _Details(msgspec.Struct):
-    uid: str = ""
-
-
 class _Shown(msgspec.Struct):
     """As much of an answer as tells which object, which revision, and whether it went."""
 
     kind: str = ""
-    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
-    details: _Details | None = None
+    metadata: Metadata = msgspec.field(default_factory=Metadata)
+    details: Details | None = None
     status: Any = None
     items: list[_Shown] | None = None
 
@@ -112,49 +107,6 @@ class _HeadLine(_Line):
 class _FullLine(_Line):
     responseObject: msgspec.Raw = msgspec.Raw()
     requestObject: msgspec.Raw = msgspec.Raw()
-
-
-class _Owner(msgspec.Struct):
-    kind: str = ""
-    name: str = ""
-
-
-class _WholeMetadata(_Metadata):
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-    ownerReferences: list[_Owner] | None = None
-
-
-class _Object(msgspec.Struct):
-    """An answer of any kind, as much of it as becomes fields: `managedFields` and the like are skipped, not read."""
-
-    kind: str = ""
-    metadata: _WholeMetadata = msgspec.field(default_factory=_WholeMetadata)
-    spec: dict[str, Any] | None = None
-    status: Any = None
-    details: _Details | None = None
-    message: str = ""
-
-
-class _PodSpec(msgspec.Struct, omit_defaults=True):
-    nodeName: str | None = None
-
-
-class _PodStatus(msgspec.Struct, omit_defaults=True):
-    phase: str | None = None
-    podIP: str | None = None
-    podIPs: list[dict[str, Any]] | None = None
-
-
-class _Pod(msgspec.Struct):
-    """Of a pod only what its network hangs on: the rest is the kubelet's, and large."""
-
-    kind: str = ""
-    metadata: _WholeMetadata = msgspec.field(default_factory=_WholeMetadata)
-    spec: _PodSpec | None = None
-    status: _PodStatus | str | None = None
-    details: _Details | None = None
-    message: str = ""
 
 
 class _Objects(msgspec.Struct):
@@ -185,8 +137,6 @@ class _Asked(msgspec.Struct):
 _line = msgspec.json.Decoder(_Line)
 _head_line = msgspec.json.Decoder(_HeadLine)
 _full_line = msgspec.json.Decoder(_FullLine)
-_object = msgspec.json.Decoder(_Object)
-_pod = msgspec.json.Decoder(_Pod)
 _objects = msgspec.json.Decoder(_Objects)
 _asked = msgspec.json.Decoder(_Asked)
 _steps = msgspec.json.Decoder(list[_Step])
@@ -214,7 +164,7 @@ def classify(line: bytes) -> Recognised | Ignored:
     """What one line is. Raises `NotARecord`."""
     try:
         event = _head_line.decode(line)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         event = _noise(line, error)
     if not event.apiVersion.startswith("audit.k8s.io/") or event.kind != "Event":
         raise NotARecord(f"kind {event.kind or '(none)'} of {event.apiVersion or '(no apiVersion)'} is no audit event")
@@ -234,10 +184,10 @@ def _noise(line: bytes, error: Exception) -> _HeadLine:
     """An event on something else may answer in shapes that ours never have: then only its head is looked at."""
     try:
         event = _line.decode(line)
-    except _UNREADABLE as cause:
-        raise NotARecord(_why(cause)) from None
+    except UNREADABLE as cause:
+        raise NotARecord(why_unreadable(cause)) from None
     if _kind_of(event) is not None:
-        raise NotARecord(_why(error)) from None
+        raise NotARecord(why_unreadable(error)) from None
     return _HeadLine(**{name: getattr(event, name) for name in _Line.__struct_fields__})
 
 
@@ -278,7 +228,7 @@ def _heads(event: _HeadLine, identity: str) -> list[Head]:
             for part, item in enumerate(shown.items or ())
         ]
     bodied = shown is not None and shown.kind != "Status" and outcome in (MADE, REMOVED)
-    metadata = shown.metadata if bodied and shown is not None else _Metadata()
+    metadata = shown.metadata if bodied and shown is not None else Metadata()
     uid = metadata.uid or reference.uid
     if not uid and shown is not None and shown.details is not None:
         uid = shown.details.uid
@@ -290,10 +240,10 @@ def _heads(event: _HeadLine, identity: str) -> list[Head]:
             received=received,
             key=_key(kind, reference, metadata),
             uid=uid,
-            revision=_number(metadata.resourceVersion) or 0,
+            revision=revision_of(metadata.resourceVersion) or 0,
             outcome=outcome,
             creates=outcome == MADE and bodied and (event.verb == "create" or _code(event) == 201),
-            owns=outcome == REMOVED and event.verb == "delete" and bodied,
+            owns=outcome == REMOVED and event.verb == "delete" and bodied and bool(metadata.deletionTimestamp),
         )
     ]
 
@@ -306,26 +256,26 @@ def operation(payload: bytes, order: OrderKey, outcome: str) -> Operation:
     event = _full_line.decode(payload)
     try:
         return _operation(event, order.part, order, outcome)
-    except (*_UNREADABLE, IndexError) as error:
+    except (*UNREADABLE, IndexError) as error:
         unreadable = _operation(event, order.part, order, UNKNOWN)
-        return msgspec.structs.replace(unreadable, reason=f"its body cannot be read: {_why(error)}")
+        return msgspec.structs.replace(unreadable, reason=f"its body cannot be read: {why_unreadable(error)}")
 
 
 def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Operation:
     kind = _kind_of(event)
     assert kind is not None, "only recognised records come here"
     reference = event.objectRef or _Reference()
-    shown: _Object | _Pod | None = None
+    shown: Answered | None = None
     after: Fields | None = None
-    metadata = _WholeMetadata()
+    metadata = WholeMetadata()
     answer = bytes(event.responseObject)
     if outcome != UNKNOWN and answer not in (b"", b"null"):
         if event.verb == "deletecollection" and outcome in (MADE, REMOVED):
             answer = bytes(_objects.decode(answer).items[part])
-        shown = _pod.decode(answer) if kind.name == "pod" else _object.decode(answer)
+        shown = shown_as(kind, answer)
     if shown is not None and shown.kind != "Status" and outcome not in (REFUSED, DRY_RUN):
         metadata = shown.metadata
-        after = _fields(shown)
+        after = fields_of(shown)
         if event.verb == "deletecollection":
             after.setdefault(DELETION, event.stageTimestamp[:19] + "Z")
     if outcome == MADE and reference.subresource == "binding":
@@ -348,28 +298,10 @@ def _operation(event: _FullLine, part: int, order: OrderKey, outcome: str) -> Op
         time=order.time,
         received=_received_at(event, order.time),
         uid=uid,
-        revision=_number(metadata.resourceVersion) if outcome == MADE and order.own == 0 else None,
+        revision=revision_of(metadata.resourceVersion) if outcome == MADE and order.own == 0 else None,
         read_revision=_read_revision(event),
         after=after,
         command=tuple(_query(event).get("command", ())) if outcome == RAN else (),
-    )
-
-
-def _fields(shown: _Object | _Pod) -> Fields:
-    metadata = shown.metadata
-    spec: Any = shown.spec
-    status: Any = shown.status
-    if isinstance(shown, _Pod):
-        spec = msgspec.structs.asdict(shown.spec) if shown.spec is not None else None
-        status = msgspec.structs.asdict(shown.status) if isinstance(shown.status, _PodStatus) else None
-    return flatten(
-        finalizers=metadata.finalizers,
-        deletion=metadata.deletionTimestamp,
-        labels=metadata.labels,
-        annotations=metadata.annotations,
-        owners=[f"{owner.kind}/{owner.name}" for owner in metadata.ownerReferences or ()],
-        spec=spec,
-        status=status if isinstance(status, dict) else None,
     )
 
 
@@ -417,8 +349,10 @@ def _outcome(event: _Line, shown: _Shown | None) -> str:
     return REMOVED if _is_gone(event, metadata, shown) else MADE
 
 
-def _is_gone(event: _Line, metadata: _Metadata, shown: _Shown) -> bool:
+def _is_gone(event: _Line, metadata: Metadata, shown: _Shown) -> bool:
     """The answer that shows an object for the last time: going, with nothing that holds it any more."""
+    if event.verb == "delete" and not metadata.deletionTimestamp:
+        return True  # a Service's answer: the object as it was, of the revision before
     if not metadata.deletionTimestamp or metadata.finalizers or metadata.deletionGracePeriodSeconds:
         return False
     reference = event.objectRef
@@ -428,12 +362,12 @@ def _is_gone(event: _Line, metadata: _Metadata, shown: _Shown) -> bool:
     return True
 
 
-def _goes_at_once(kind: Kind, metadata: _Metadata) -> bool:
+def _goes_at_once(kind: Kind, metadata: Metadata) -> bool:
     """Whether an item of a deletecollection went with it: the answer shows the list as it was before."""
     return not metadata.finalizers and kind.name not in ("pod", "namespace")
 
 
-def _key(kind: Kind, reference: _Reference, metadata: _Metadata) -> Key:
+def _key(kind: Kind, reference: _Reference, metadata: Metadata) -> Key:
     namespace = (metadata.namespace or reference.namespace) if kind.namespaced else ""
     return Key(kind.name, namespace, metadata.name or reference.name)
 
@@ -447,7 +381,7 @@ def _read_revision(event: _FullLine) -> int | None:
     """The revision its writer had read: a PUT's objectRef has it, of a patch only a body that names or tests it."""
     reference = event.objectRef or _Reference()
     if event.verb == "update" and reference.resourceVersion:
-        return _number(reference.resourceVersion)
+        return revision_of(reference.resourceVersion)
     asked = bytes(event.requestObject)
     if event.verb != "patch" or b"resourceVersion" not in asked:
         return None
@@ -455,13 +389,13 @@ def _read_revision(event: _FullLine) -> int | None:
         if asked.startswith(b"["):
             # A JSON patch says so by a test, which is how our own repairs guard themselves.
             tested = (step for step in _steps.decode(asked) if (step.op, step.path) == _REVISION_TEST)
-            return next((_number(step.value) for step in tested if isinstance(step.value, str)), None)
-        return _number(_asked.decode(asked).metadata.resourceVersion)
-    except _UNREADABLE:
+            return next((revision_of(step.value) for step in tested if isinstance(step.value, str)), None)
+        return revision_of(_asked.decode(asked).metadata.resourceVersion)
+    except UNREADABLE:
         return None  # the label of some field, or a body of another shape
 
 
-def _reason(event: _Line, shown: _Object | _Pod | None, outcome: str) -> str:
+def _reason(event: _Line, shown: Answered | None, outcome: str) -> str:
     if outcome == UNKNOWN:
         return TRUNCATED if _is_truncated(event) else BELOW
     if outcome != REFUSED:
@@ -491,19 +425,8 @@ def _received_at(event: _Line, time: int) -> int:
         return time
 
 
-def _number(text: str) -> int | None:
-    """A revision; etcd's are of 63 bit, so what has more digits is none."""
-    return int(text) if len(text) <= 18 and text.isascii() and text.isdecimal() else None
-
-
 def _query(event: _Line) -> dict[str, list[str]]:
     try:
         return parse_qs(urlsplit(event.requestURI).query)
     except ValueError:
         return {}
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested deeper than any object of an API server"
-    return str(error).replace("JSON is malformed", "it is not JSON") or type(error).__name__

@@ -25,7 +25,8 @@ class About(NamedTuple):
     """What is known of a source from outside: by its name, its file's date, or a person's word.
 
     `modified` is when the file was last written, in microseconds since 1970, 0 where it has no such time. `year` and
-    `timezone` are for times that lack them; `node` says which node an ipset dump or a node's log is of.
+    `timezone` are for times that lack them; `node` says which node an ipset dump or a node's log is of; `skew` is by how
+    many microseconds its clock is ahead of the others, `None` where nobody says.
     """
 
     path: str = ""
@@ -33,6 +34,7 @@ class About(NamedTuple):
     year: int | None = None
     timezone: tzinfo = UTC
     node: str = ""
+    skew: int | None = None
 
 
 class Recognised(NamedTuple):
@@ -73,13 +75,11 @@ class Found(NamedTuple):
     what: Recognised | Ignored | Unknown | str
 
 
-class Dialect(Protocol):
-    """One dialect's reader: a module with these names. What a pass has to remember lives in the iterator of `read`."""
+class Reader(Protocol):
+    """What reads sources of one format: a module. What a pass has to remember lives in the iterator of `read`."""
 
     FORMAT: str
     """Its name for people, and for `--format`."""
-    PREFIX: str
-    """What the identities of its records start with, before the first colon."""
 
     def recognises(self, beginning: list[bytes]) -> bool:
         """Whether a source that begins with these lines (some hundred) is in this dialect."""
@@ -89,6 +89,13 @@ class Dialect(Protocol):
         """All of a source, in its order. What cannot be used comes as text and the rest goes on; it never raises."""
         ...
 
+
+class Records(Protocol):
+    """What knows the records of one prefix, once they are in the journal: a module."""
+
+    PREFIX: str
+    """What the identities of its records start with, before the first colon."""
+
     def heads(self, identity: str, payload: bytes) -> list[Head]:
         """What the order needs of a recognised record: one head for each object it is about."""
         ...
@@ -96,6 +103,10 @@ class Dialect(Protocol):
     def operation(self, payload: bytes, order: OrderKey, outcome: str) -> Operation:
         """What the record says of object `order.part`, now that its place (`order.identity` is its own) is known."""
         ...
+
+
+class Dialect(Reader, Records, Protocol):
+    """Both in one module, as of most dialects: a source's records are its own."""
 
 
 def moment(text: str, name: str) -> int:

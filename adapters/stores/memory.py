@@ -46,7 +46,9 @@ class InMemoryJournal:
             if is_new:
                 self._first[record.identity] = (record, source)
                 number = len(self._entries) + 1
-                self._entries.append(Entry(number, source, record.line, record.identity, record.payload))
+                self._entries.append(
+                    Entry(number, source, record.line, record.identity, record.payload, record.fingerprint)
+                )
                 continue
             first, first_source = self._first[record.identity]
             if first.fingerprint != record.fingerprint:

@@ -162,9 +162,9 @@ class SQLiteJournal:
             if not rows or not rows[0][0] <= after + 1 < rows[0][0] + len(stored):
                 raise LedgerDamaged(f"the journal in {self._file.path} has lost entry {after + 1}; verify it")
             number, _, source, _, _ = rows[0]
-            for line, identity, _, payload in stored[after + 1 - number :]:
+            for line, identity, fingerprint, payload in stored[after + 1 - number :]:
                 after += 1
-                yield Entry(after, source, line, identity, payload)
+                yield Entry(after, source, line, identity, payload, fingerprint)
 
     def _verify_blocks(self) -> Iterator[Problem]:
         inflate = zstandard.ZstdDecompressor().decompress

@@ -6,11 +6,12 @@ The order of `RULES` is the order of their docs; the order in which they are fed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from domain.events import REFUSED, TESTIMONIES, Event
 from domain.resources import Key
 from domain.world import World
+from projections.coverage import Gap
 from projections.findings.illegal_transition import IllegalTransition, explained
 from projections.findings.ipset_foreign_write import IPSetForeignWrite
 from projections.findings.ipset_lost_member import IPSetLostMember
@@ -21,7 +22,7 @@ from projections.findings.namespace_not_bound import NamespaceNotBound
 from projections.findings.orphaned_subnet import OrphanedSubnet
 from projections.findings.overdue import Overdue, Reactions
 from projections.findings.ready_without_configuration import ReadyWithoutConfiguration
-from projections.findings.rule import OPEN, PENDING, Conclusion, Finding, Rule, Witness
+from projections.findings.rule import OPEN, STATUSES, UNKNOWN, Conclusion, Finding, Rule, Witness
 from projections.findings.stuck_deletion import StuckDeletion
 from projections.ipset_membership import Memberships
 
@@ -76,23 +77,37 @@ class Judge:
         end: int,
         event: Callable[[int], Event],
         patience: int | None = None,
+        *,
         uncertainty: int = 0,
+        coarse: int = 0,
+        lost: Sequence[Gap] = (),
     ) -> list[Finding]:
         """All findings, the open ones first, then by when they began.
 
         `end` is the time of the last record in microseconds since 1970; `event` gives an event by its place;
         `patience` in microseconds overrides what overdue means; for `uncertainty`, also in microseconds, see
-        `Conclusion`.
+        `Conclusion`, and for `coarse`, `Overdue`. `lost` are the records that must have been lost: what would be open,
+        and rests on one of them, is unknown.
         """
-        conclusion = Conclusion(world, Overdue(self.reactions, end, patience), event, uncertainty)
+        conclusion = Conclusion(world, Overdue(self.reactions, end, patience, coarse), event, uncertainty)
         found = [finding for rule in self.rules for finding in rule.conclude(conclusion)]
         refusals = [finding for finding in found if finding.rule == IllegalTransition.code]
         others = [finding for finding in found if finding.rule != IllegalTransition.code]
         leaks = [finding for finding in others if finding.rule == LeakedIP.code]
         others += [r for r in refusals if not explained(r, others) and not _of_a_leak(r, leaks)]
         _join(others)
-        rank = {OPEN: 0, PENDING: 1}
-        return sorted(others, key=lambda finding: (rank.get(finding.status, 2), finding.since, finding.id))
+        for finding in others:
+            if lost and finding.status == OPEN and _rests_on(finding, lost, event):
+                finding.status = UNKNOWN
+        return sorted(others, key=lambda finding: (STATUSES.index(finding.status), finding.since, finding.id))
+
+
+def _rests_on(finding: Finding, lost: Sequence[Gap], event: Callable[[int], Event]) -> bool:
+    """Whether a lost record was about what a finding is about, what it cites, or a neighbour of either."""
+    concerned = {finding.key.tag}
+    for witness in finding.witnesses:
+        concerned.update(event(witness.at).tags)
+    return any(gap.key.tag in concerned or finding.key.tag in gap.tags for gap in lost)
 
 
 def _watches(rule: Rule, kind: str, event: str) -> bool:

@@ -81,13 +81,16 @@ class Reactions:
 
 
 class Overdue:
-    """The measure at one moment: `end` is the time of the log's last record, `patience` what a person wants instead."""
+    """The measure at one moment: `end` is the time of the log's last record, `patience` what a person wants instead.
 
-    def __init__(self, reactions: Reactions, end: int, patience: int | None = None, uncertainty: int = 0) -> None:
+    `coarse` is how exactly the times are known, in microseconds.
+    """
+
+    def __init__(self, reactions: Reactions, end: int, patience: int | None = None, coarse: int = 0) -> None:
         self.reactions = reactions
         self.end = end
         self.patience = patience
-        self.uncertainty = uncertainty
+        self.coarse = coarse
 
     def limit(self, trigger: str, *, cause_seen: bool = False) -> int:
         """After how many microseconds a reaction to `trigger` is overdue; `cause_seen` if the log shows what stops it."""
@@ -95,10 +98,10 @@ class Overdue:
             return self.patience
         measure = self.reactions.measure(trigger)
         if measure is None:
-            return UNSEEN + DELAYS.get(trigger, 0)
+            return UNSEEN + DELAYS.get(trigger, 0) + self.coarse
         usual, slowest = measure
         long = min(FACTOR * usual, 2 * slowest) if cause_seen else max(FACTOR * usual, slowest)
-        return max(FLOOR, long) + DELAYS.get(trigger, 0)
+        return max(FLOOR, long) + DELAYS.get(trigger, 0) + self.coarse
 
     def since(self, trigger: str, time: int, *, cause_seen: bool = False) -> bool:
         """Whether a reaction to what happened at `time`, and has not come, is overdue."""

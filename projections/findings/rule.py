@@ -22,7 +22,9 @@ from domain.world import World
 from projections.findings.overdue import Overdue
 
 ERROR, WARNING = "error", "warning"
-OPEN, PENDING, HEALED = "open", "pending", "healed"
+OPEN, UNKNOWN, PENDING, HEALED = "open", "unknown", "pending", "healed"
+STATUSES = (OPEN, UNKNOWN, PENDING, HEALED)
+"""The order in which findings are told. `UNKNOWN`: it would be open, if a record were not missing that may say otherwise."""
 
 
 class Witness(NamedTuple):

@@ -551,7 +551,7 @@ def test_quirk_24_a_truncated_record_is_an_attempt_whose_effect_is_unknown():
     event = cut.event("a big object: truncated")
     assert (event.type, event.outcome, event.revision) == ("VPCSighted", UNKNOWN, None)
     assert "cut its bodies off" in event.reason
-    assert cut.replayed.judged.reading.unknown == {event.reason: 1}
+    assert cut.replayed.judged.reading.coverage.unknown == {event.reason: 1}
     assert cut.replayed.findings == []
 
 
@@ -565,16 +565,18 @@ def test_quirk_25_below_request_response_operations_are_attempts_and_nothing_is_
     replayed = replay_lines([line(at_metadata_level(record)) for record in parsed(name)])
     assert replayed.findings == []
     reading = replayed.judged.reading
-    assert sum(reading.unknown.values()) > 20
-    assert "recorded without its answer, below level RequestResponse" in reading.unknown
-    assert reading.revisions == []
+    assert sum(reading.coverage.unknown.values()) > 20
+    assert "recorded without its answer, below level RequestResponse" in reading.coverage.unknown
+    assert reading.coverage.revisions == []
     assert {event.order.own for event in replayed.events if event.order} == {1}
     assert not [event for event in replayed.events if event.type.endswith(("Created", "SpecChanged", "Reported"))]
 
 
 def test_quirk_25_a_binding_without_its_body_is_not_a_damaged_one():
     replayed = replay_lines([line(at_metadata_level(record)) for record in parsed("s4-buggy")])
-    assert list(replayed.judged.reading.unknown) == ["recorded without its answer, below level RequestResponse"]
+    assert list(replayed.judged.reading.coverage.unknown) == [
+        "recorded without its answer, below level RequestResponse"
+    ]
 
 
 def test_quirk_25_nothing_without_a_name_is_sighted():

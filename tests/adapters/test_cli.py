@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,8 +91,8 @@ def test_an_error_inside_netledger_is_not_taken_for_open_errors(monkeypatch, cap
         (["replay", "nowhere.log"], "nowhere.log: there is no such file or folder"),
         (["replay", "{empty}"], "holds no files"),
         (["replay", "{nothing}"], "skipped, it is empty"),
-        (["replay", "{text}"], "holds no audit event"),
-        (["replay", "{text}"], "nothing that was given is an audit log"),
+        (["replay", "{text}"], "it is in no format that is known here"),
+        (["replay", "{text}"], "nothing that was given is a recording that can be read"),
         (["replay", SHOP, "--at", "yesterday"], "neither a revision"),
         (["replay", SHOP, "--patience", "nan"], "give seconds"),
         (["replay", SHOP, "--ledger", "{nothing}/x"], "there is no directory"),
@@ -581,3 +582,82 @@ def test_a_replaced_package_is_a_sentence_and_exit_status_2(monkeypatch, capsys)
     with pytest.raises(SystemExit) as exit:
         main()
     assert exit.value.code == 2 and "environment of its own" in capsys.readouterr().err
+
+
+# ---- what a person says of a source, and what is missing
+
+
+def stretched(path: Path, minutes: float) -> Path:
+    """The incident's log with its second half so many minutes later."""
+    records = [json.loads(line) for line in gzip.decompress(SHOP.read_bytes()).splitlines()]
+    times = sorted(record["stageTimestamp"] for record in records)
+    for record in records:
+        if record["stageTimestamp"] > times[len(times) // 2]:
+            for stamp in ("stageTimestamp", "requestReceivedTimestamp"):
+                moved = datetime.fromisoformat(record[stamp]) + timedelta(minutes=minutes)
+                record[stamp] = moved.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_a_missing_part_of_a_rotated_log_is_told_as_a_silence(tmp_path):
+    log = stretched(tmp_path / "audit.log", 7)
+    found = json.loads(run("replay", log, "-o", "json").stdout)["coverage"]["silences"]
+    assert found == [{"source": None, "from": "2026-11-21T01:24:00Z", "to": "2026-11-21T01:30:00Z"}]
+    assert "1 silence in an audit log" in run("replay", log).stdout
+    assert json.loads(run("replay", SHOP, "-o", "json").stdout)["coverage"]["silences"] == []
+
+
+def test_a_servers_silence_is_told_though_another_server_speaks(tmp_path):
+    log = stretched(tmp_path / "one.log", 3)
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    other = tmp_path / "other.log"
+    noise = next(record for record in records if record["verb"] == "get")
+    lines = [
+        {**noise, "auditID": str(minute), "stageTimestamp": f"2026-11-21T01:{minute}:30.000000Z"}
+        for minute in range(23, 28)
+    ]
+    other.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = json.loads(run("replay", log, other, "-o", "json").stdout)["coverage"]["silences"]
+    assert found == [{"source": str(log), "from": "2026-11-21T01:24:00Z", "to": "2026-11-21T01:26:00Z"}]
+
+
+def test_require_complete_answers_where_nothing_is_missing_and_else_says_what_is(tmp_path):
+    whole = run("replay", SHOP, "--require-complete")
+    assert whole.exit_code == 1 and "lost-update" in whole.stdout
+    lacking = run("replay", stretched(tmp_path / "audit.log", 7), "--require-complete")
+    assert (lacking.exit_code, lacking.stdout) == (2, "")
+    assert "the evidence is not complete: 1 silence in an audit log; no verdict is given" in lacking.stderr
+
+
+def test_a_source_whose_clock_is_ahead_is_put_right_and_stays_so_in_the_ledger(tmp_path):
+    records = [json.loads(line) for line in gzip.decompress(SHOP.read_bytes()).splitlines()]
+    for record in records:
+        for stamp in ("stageTimestamp", "requestReceivedTimestamp"):
+            moved = datetime.fromisoformat(record[stamp]) + timedelta(seconds=90)
+            record[stamp] = moved.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    log = tmp_path / "ahead.log"
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    right = json.loads(run("replay", SHOP, "-o", "json").stdout)
+    for ledger in ([], ["--ledger", tmp_path / "kept"], ["--ledger", tmp_path / "kept"]):
+        moved = json.loads(run("replay", log, "--skew", "ahead.log=+90", "-o", "json", *ledger).stdout)
+        assert [moved["coverage"][end] for end in ("from", "to")] == [right["coverage"][end] for end in ("from", "to")]
+        assert [f["since"]["at"] for f in moved["findings"]] == [f["since"]["at"] for f in right["findings"]]
+    other = json.loads(run("replay", log, "--skew", "ahead.log=0", "--ledger", tmp_path / "kept", "-o", "json").stdout)
+    assert (other["ledger"]["generation"], other["coverage"]["from"] > right["coverage"]["from"]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--format", "adit"], "there is no format 'adit'"),
+        (["--skew", "audit.log.gz=fast"], "give a source and seconds, such as controller.log=+2.5"),
+        (["--skew", "audit.log=1"], "none of the files is audit.log; did you mean audit.log.gz?"),
+        (["--node", "x.save=node1"], "none of the files is x.save"),
+        (["--timezone", "Mars/Olympus"], "give a name such as Europe/Berlin, or an offset such as +02:00"),
+        (["--timezone", "+99:00"], "give a name such as Europe/Berlin, or an offset such as +02:00"),
+    ],
+)
+def test_a_wrong_word_on_a_source_is_said_to_be_wrong(options, said):
+    result = run("replay", SHOP, *options)
+    assert result.exit_code == 2 and said in result.stderr, result.stderr

@@ -262,7 +262,7 @@ def test_a_body_that_cannot_be_read_is_an_attempt_whose_effect_is_unknown(path, 
     (event,) = replayed.events
     assert (event.type, event.outcome, event.code) == ("VPCSighted", UNKNOWN, 201)
     assert event.reason.startswith("its body cannot be read")
-    assert replayed.judged.reading.unknown == {event.reason: 1}
+    assert replayed.judged.reading.coverage.unknown == {event.reason: 1}
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_a_wrong_type_in_a_body_does_not_stop_the_engine(resource, part, field):
 def test_a_number_or_address_that_is_none_does_not_stop_the_rest(line):
     tally, _, judged = engine([VPC_WRITTEN, line])
     assert tally.recognised == 2
-    assert max(judged.reading.revisions) < 1_000, "no revision of that log"
+    assert max(judged.reading.coverage.revisions) < 1_000, "no revision of that log"
 
 
 def nested(depth: int, path: Path_) -> bytes:

@@ -74,7 +74,7 @@ def test_every_record_comes_out_once_in_the_order_of_its_key():
     parts = Counter(place.order.identity for place in places)
     assert set(parts) == {entry.identity for entry in journal.read()}
     several = {identity: count for identity, count in parts.items() if count > 1}
-    assert sorted(several.values()) == [3], "one deletecollection is about three objects"
+    assert sorted(several.values()) == [3, 3], "a deletecollection of VPCs and one of Services"
 
 
 def test_each_place_carries_the_record_that_it_is_about():

@@ -192,9 +192,12 @@ def test_what_may_yet_turn_out_right_is_not_to_be_repaired_at_once():
 
 
 def test_what_the_log_cannot_speak_for_is_said():
-    coverage = {"unknown_beginnings": 1, "truncated": 2, "below_request_response": 0, "gaps": []}
+    coverage = {"unknown_beginnings": 1, "truncated": 2, "below_request_response": 0, "gaps": [], "silences": []}
     assert report.missing(coverage) == "1 resource first heard of in mid-life; 2 records cut short by the API server"
-    assert report.missing(dict.fromkeys(coverage, 0) | {"gaps": []}) == "nothing that can be noticed"
+    nothing = {**dict.fromkeys(coverage, 0), "gaps": [], "silences": []}
+    assert report.missing(nothing) == ""
+    assert report.missing(nothing, [{"unrecognised": 2}, {"unrecognised": 1}]) == "3 unreadable records"
+    assert report.missing({**nothing, "silences": [{}]}) == "1 silence in an audit log"
 
 
 @pytest.mark.parametrize("name", RECORDINGS)

@@ -23,6 +23,8 @@ from domain.operations import (
     MADE,
     RAN,
     REMOVED,
+    SEEN,
+    SEEN_GONE,
     UNCHANGED,
     UNKNOWN,
     Fields,
@@ -187,6 +189,20 @@ class Story:
             self._change(thing, changes or {})
         return self.tell(path, "patch", UNKNOWN, by=by, after=None, reason="below RequestResponse")
 
+    def watch(self, path: str, changes: Mapping[str, Any], *, created: bool = False) -> list[Event]:
+        """A write that only a watch shows: what came of it, and neither who did it nor when."""
+        if created:
+            self._put(path, {}, False, "")
+        thing = self._objects[key_of(path)]
+        self._change(thing, changes)
+        verb = "create" if created else "watch"
+        return self.tell(path, verb, SEEN, by="", after=dict(thing.fields), received=0, code=0)
+
+    def watch_end(self, path: str) -> list[Event]:
+        """A removal that only a watch shows: the object as it was, finalizers and all."""
+        thing = self._objects.pop(key_of(path))
+        return self.tell(path, "watch", SEEN_GONE, by="", uid=thing.uid, after=dict(thing.fields), received=0, code=0)
+
     def exists(self, path: str, fields: Mapping[str, Any] | None = None, *, held: bool = False, uid: str = "") -> None:
         """An object that was there before the log began."""
         self._say(f"{path} is there since before the log")
@@ -218,7 +234,7 @@ class Story:
         key = key_of(path)
         self.now += STEP
         self._requests += 1
-        made = outcome == MADE
+        made = outcome in (MADE, SEEN, SEEN_GONE)
         if made:
             self.revision += 1
         thing = self._objects.get(key)

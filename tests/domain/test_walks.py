@@ -1,9 +1,10 @@
 """Every walk of commands, enumerated: no state that a table forbids, and a refusal that changes nothing and says why.
 
-A neighbourhood is walked to depth 5, or 4: a Vpc with a subnet; a subnet with an address and its pod; a gateway with its
-pod and an EIP; an EIP with rules of one kind, and of two; an OvnEip with its rule; a namespace with a subnet. Everything
-but OVN's own kinds is walked together to depth 3. At each step every event type of every kind in it is tried as a command.
-Worlds that are equal are walked on from once: what is decided depends on nothing else.
+A neighbourhood is walked to depth 5, or 4, or 3: a Vpc with a subnet; a subnet with an address and its pod; a gateway with
+its pod and an EIP; an EIP with rules of one kind, and of two; an OvnEip with its rule; a namespace with a subnet; a Service
+with its endpoints; a policy with a node. Everything but OVN's own kinds and kube-router's is walked together to depth 3.
+At each step every event type of every kind in it is tried as a command. Worlds that are equal are walked on from once:
+what is decided depends on nothing else.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tests.domain.stories import GATEWAY_LABELS, GATEWAY_POD, key_of
 
 ADDRESS = "192.168.100.11"
 PORTS: Fields = {"spec.externalPort": "8080", "spec.protocol": "tcp", "spec.internalPort": "80"}
+KUBE_ROUTER = ("service", "endpoints", "endpointslice", "networkpolicy", "node")
 OBJECTS: dict[str, Fields] = {
     "vpc/shop": {},
     "subnet/a": {"spec.vpc": "shop"},
@@ -46,12 +48,25 @@ OBJECTS: dict[str, Fields] = {
     "osnat/s": {"spec.ovnEip": "out", "spec.vpc": "shop"},
     "odnat/d": {"spec.ovnEip": "node", "spec.vpc": "shop"},
     "namespace/shop": {},
+    "service/shop/web": {"spec.clusterIP": "10.96.0.10"},
+    "service/shop/headless": {"spec.clusterIP": "None"},
+    "endpoints/shop/web": {"subsets": [{"addresses": [{"ip": "10.0.0.9"}]}]},
+    "endpointslice/shop/web-1": {
+        "metadata.labels[kubernetes.io/service-name]": "web",
+        "endpoints": [{"addresses": ["10.0.0.9"]}],
+    },
+    "networkpolicy/shop/deny": {"spec.podSelector": {}},
+    "node/one": {"spec.podCIDR": "10.244.1.0/24"},
+    "node/two": {},
     "ipset/node/web": {"members": ["10.0.0.9"], "type": "hash:ip", "options": "family inet maxelem 65536"},
 }
 """The small world: path to what its create would set."""
 
 SECOND = ("fip/g", "dnat/e")
 """What is there only to be in the way of the first of its kind."""
+
+ELSEWHERE = (*(kind for kind in LIFECYCLES if kind.startswith("o")), *KUBE_ROUTER, "ipset")
+"""The kinds that have nothing to do with the rest."""
 
 NEIGHBOURHOODS: dict[str, tuple[tuple[str, ...], int]] = {
     "vpc": (("vpc/shop", "subnet/a"), 5),
@@ -65,8 +80,11 @@ NEIGHBOURHOODS: dict[str, tuple[tuple[str, ...], int]] = {
     "ovn range": (("oeip/out", "osnat/s"), 4),
     "ovn port": (("oeip/node", "odnat/d"), 4),
     "namespace": (("namespace/shop", "subnet/a"), 5),
+    "service": (("service/shop/web", "endpoints/shop/web", "endpointslice/shop/web-1"), 3),
+    "headless": (("service/shop/headless", "node/two"), 4),
+    "policy": (("networkpolicy/shop/deny", "node/one"), 5),
     "ipset": (("ipset/node/web", "namespace/shop"), 5),
-    "all": (tuple(path for path in OBJECTS if path not in SECOND and not path.startswith(("o", "ipset"))), 3),
+    "all": (tuple(path for path in OBJECTS if path not in SECOND and path.split("/")[0] not in ELSEWHERE), 3),
 }
 
 WRITTEN: dict[str, Fields] = {

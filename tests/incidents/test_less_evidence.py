@@ -72,7 +72,7 @@ def test_below_request_response_nothing_is_found_and_every_write_is_counted_as_u
     before = replayed(name)
     made = {event.record for event in before.events if event.revision is not None and not event.cause}
     assert made
-    assert sum(run.judged.reading.unknown.values()) >= len(made)
+    assert sum(run.judged.reading.coverage.unknown.values()) >= len(made)
     assert not any(event.revision for event in run.events)
 
 

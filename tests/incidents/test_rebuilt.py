@@ -57,4 +57,12 @@ def test_importing_the_same_files_again_appends_nothing_and_changes_no_answer(na
 def counted(judged: Judged) -> tuple[object, ...]:
     """What else a pass counts: the audit trail and the coverage."""
     reading = judged.reading
-    return reading.trail.by_actor, reading.refusals, reading.unknown, reading.sighted, reading.revisions, reading.gaps
+    coverage = reading.coverage
+    return (
+        reading.trail.by_actor,
+        reading.refusals,
+        coverage.unknown,
+        coverage.sighted,
+        coverage.revisions,
+        reading.gaps,
+    )

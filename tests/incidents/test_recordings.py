@@ -174,5 +174,5 @@ def test_what_is_wrong_at_the_end_of_a_long_run_is_what_the_open_findings_say():
 
 
 def test_a_record_whose_bodies_were_cut_off_is_counted_as_unknown():
-    unknown = replayed("quirks-truncate").judged.reading.unknown
+    unknown = replayed("quirks-truncate").judged.reading.coverage.unknown
     assert sum(unknown.values()) == 1, unknown

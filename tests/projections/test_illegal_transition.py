@@ -52,7 +52,9 @@ def test_a_rule_that_took_the_place_of_another_clashes_only_if_that_is_more_than
 
     def found(uncertainty: int) -> list[str]:
         reading = story.reading
-        findings = reading.judge.conclude(reading.world, story.now, lambda at: story.events[at - 1], None, uncertainty)
+        findings = reading.judge.conclude(
+            reading.world, story.now, lambda at: story.events[at - 1], uncertainty=uncertainty
+        )
         return [str(finding.key) for finding in findings]
 
     assert found(0) == [second]

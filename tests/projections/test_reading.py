@@ -1,6 +1,7 @@
 """The audit trail, and all projections together: folded anew from the first event they come out the same."""
 
 from domain.events import Event
+from projections.coverage import CHANGED
 from projections.reading import Reading
 from projections.standing import Standing, same
 from tests.domain.stories import CONTROLLER, Story, gateway, replace_gateway_pod
@@ -61,7 +62,7 @@ def test_folded_anew_from_the_first_event_everything_comes_out_the_same():
     ]
     assert [anew.standing(r) for r in anew.resources()] == [kept.standing(r) for r in kept.resources()]
     assert anew.trail.by_actor == kept.trail.by_actor
-    assert (anew.refusals, anew.revisions, anew.gaps) == (kept.refusals, kept.revisions, kept.gaps)
+    assert (anew.refusals, anew.coverage.revisions, anew.gaps) == (kept.refusals, kept.coverage.revisions, kept.gaps)
     for end in (story.now, story.now + 3_600_000_000):
         findings = [reading.conclude(end, lambda at: story.events[at - 1]) for reading in (anew, kept)]
         assert findings[0] == findings[1] and findings[0]
@@ -76,9 +77,9 @@ def test_coverage_counts_revisions_gaps_and_unknown_beginnings():
     story.given.exists("subnet/old")
     story.when.write("subnet/old", {"spec.a": 1})
     reading = story.reading
-    assert reading.revisions == [first, story.revision]
-    assert reading.sighted == 1
-    assert [gap["resource"] for gap in reading.gaps] == ["vpc/shop"]
+    assert reading.coverage.revisions == [first, story.revision]
+    assert reading.coverage.sighted == 1
+    assert [(str(gap.key), gap.why) for gap in reading.gaps] == [("vpc/shop", CHANGED)]
 
 
 def test_refusals_are_counted():

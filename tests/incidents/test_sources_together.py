@@ -1,0 +1,176 @@
+"""Several sources of one incident: the same findings, fewer witnesses where evidence is poorer, never a false one."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import random
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from adapters.sources.audit_log import classify
+from adapters.sources.dialect import Recognised
+from projections.findings.rule import OPEN, PENDING, UNKNOWN
+from tests.replaying import DATA, LONG_SEARCH, Replayed, explained, recording, replay, replayed
+
+RECORDED = sorted(path.parent.name for path in DATA.glob("*/watch.jsonl.gz"))
+SMALL = [name for name in RECORDED if name.startswith("s")]
+BY_EXEC = {"ready-without-configuration"}  # what was started in a pod, no watch shows
+SEEDS = 40 if LONG_SEARCH else 4
+
+
+def watch(name: str) -> Path:
+    return DATA / name / "watch.jsonl.gz"
+
+
+def everything(name: str) -> list[Path]:
+    return [*recording(name), watch(name), DATA / name / "final.yaml.gz"]
+
+
+@cache
+def watched(name: str) -> Replayed:
+    return replay(watch(name))
+
+
+@cache
+def together(name: str) -> Replayed:
+    return replay(*recording(name), watch(name))
+
+
+def told(run: Replayed) -> set[tuple[str, str]]:
+    return {(finding.id, finding.status) for finding in run.findings}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_audit_log_and_watch_together_find_what_the_audit_log_finds(name):
+    assert told(together(name)) == told(replayed(name)), explained(together(name).findings)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_with_the_objects_of_the_end_as_well_nothing_else_is_found(name):
+    assert told(replay(*everything(name))) == told(replayed(name))
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_watch_alone_finds_nothing_on_a_resource_that_is_right(name):
+    findings = replayed(name).findings
+    wrong = {finding.key for finding in findings} | {finding.follows for finding in findings}
+    assert {finding.key for finding in watched(name).findings} <= wrong, explained(watched(name).findings)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_watch_alone_finds_what_does_not_rest_on_commands_in_a_pod(name):
+    expected = {finding.id for finding in replayed(name).findings if finding.name not in BY_EXEC}
+    found = {finding.id: finding.status for finding in watched(name).findings}
+    assert set(found) == expected
+    # A watch does not say how long it went on in silence, so what never came may yet come.
+    assert set(found.values()) <= {OPEN, PENDING}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_lost_update_that_the_log_shows_a_watch_alone_shows_with_the_same_revisions(name):
+    def lost(run: Replayed) -> set[tuple[object, ...]]:
+        return {
+            (f.id, f.status, *(run.events[w.at - 1].revision for w in f.witnesses if w.role in ("lost", "overwriting")))
+            for f in run.findings
+            if f.name == "lost-update"
+        }
+
+    assert lost(watched(name)) == lost(replayed(name))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_one_operation_that_both_show_is_one_event_with_both_as_evidence(name):
+    both = together(name)
+    shown = {event.record for event in watched(name).events}
+    evidence = {record for event in both.events for record in event.evidence}
+    assert len(evidence) > len(shown) / 2
+    assert shown <= evidence | {event.record for event in both.events}
+    assert all(event.record.startswith("audit:") for event in both.events if event.evidence)
+    assert not evidence & {event.record for event in both.events}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_removal_that_a_watch_shows_stands_at_its_own_revision(name):
+    for event in together(name).events:
+        if event.type.endswith("Removed") and event.evidence:
+            [record] = [record for record in event.evidence if record.endswith("/gone")]
+            assert event.order is not None
+            assert (event.order.anchor, event.order.own) == (int(record.partition("@")[2].partition("/")[0]), 0)
+
+
+@pytest.mark.parametrize("name", ["s0-buggy", "s2-buggy-A", "s4-buggy"])
+def test_the_order_of_the_files_changes_nothing(name):
+    digests = {replay(*paths).judged.digest for paths in itertools.permutations(everything(name))}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["s1-buggy", "s4-buggy"])
+def test_a_watch_that_comes_later_makes_the_ledger_that_both_make_at_once(name, tmp_path):
+    from adapters import app
+
+    with app.opened(str(tmp_path / "kept.ledger")) as store:
+        app.replay(store, [str(path) for path in recording(name)])
+        later = app.replay(store, [str(watch(name))])
+        assert store.ledger.generation > 1
+    assert later.judged.digest == together(name).judged.digest
+
+
+# ---- records taken away
+
+
+@cache
+def records(name: str) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """The audit records on our kinds, with the first and the last of all, and what the watch showed."""
+    lines = [line for path in recording(name) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    ours = [line for line in lines if isinstance(classify(line), Recognised)]
+    return (lines[0], *ours, lines[-1]), tuple(gzip.decompress(watch(name).read_bytes()).splitlines())
+
+
+def replay_some(folder: Path, audit: list[bytes], seen: list[bytes]) -> Replayed:
+    paths = [folder / "audit.log", folder / "watch.jsonl"]
+    for path, lines in zip(paths, (audit, seen), strict=True):
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return replay(*(path for path, lines in zip(paths, (audit, seen), strict=True) if lines))
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if name[1] != "3"])
+def test_whichever_record_is_taken_away_the_other_source_keeps_every_answer_from_turning_false(name, tmp_path):
+    audit, seen = records(name)
+    known = {finding.id for finding in together(name).findings}
+    for at in range(len(audit) + len(seen)):
+        run = replay_some(
+            tmp_path,
+            [line for place, line in enumerate(audit) if place != at],
+            [line for place, line in enumerate(seen, len(audit)) if place != at],
+        )
+        false = [finding for finding in run.findings if finding.status == OPEN and finding.id not in known]
+        assert not false, f"without record {at}: {explained(false)}"
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if name[1] != "3"])
+def test_where_a_loss_is_noticed_nothing_that_it_may_have_changed_is_said_for_certain(name, tmp_path):
+    audit, _ = records(name)
+    known = {(finding.name, finding.key) for finding in replayed(name).findings}
+    for seed in range(SEEDS):
+        chance = random.Random(f"{name} {seed}")
+        run = replay_some(tmp_path, [line for line in audit if chance.random() > 0.05], [])
+        lost = {gap.key for gap in run.judged.reading.gaps}
+        for finding in run.findings:
+            if finding.status == OPEN and (finding.name, finding.key) not in known:
+                cited = {run.events[witness.at - 1].key for witness in finding.witnesses} | {finding.key}
+                assert not cited & lost, explained([finding])
+
+
+def test_the_same_loss_leaves_an_answer_unknown_rather_than_gone(tmp_path):
+    statuses = set()
+    audit, _ = records("s0-control-order")
+    for at in range(1, len(audit) - 1):
+        for other in range(at + 1, len(audit) - 1):
+            run = replay_some(tmp_path, [line for place, line in enumerate(audit) if place not in (at, other)], [])
+            statuses |= {finding.status for finding in run.findings}
+            if UNKNOWN in statuses:
+                return
+    raise AssertionError(f"no loss of two records was noticed where it mattered: {statuses}")
