@@ -224,7 +224,8 @@ class Memberships:
 
     def _written(self, event: Event, at: int, resource: Resource, known: Membership) -> None:
         before, after = _moved(event, resource)
-        if any(known.is_new(member) for member in after - before):
+        # Anybody may type a single command; who writes a whole set with what it never had makes it.
+        if event.happened == "IPSetRestored" and any(known.is_new(member) for member in after - before):
             self._learn(event.actor, event.key)
         by = self._put(event, at)
         wanted, unwanted = _asked(event, after, known)

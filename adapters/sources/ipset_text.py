@@ -82,14 +82,17 @@ def words_of(line: str) -> list[str]:
     Raises `ValueError` for a quote that does not end.
     """
     words = line.split() if '"' not in line else shlex.split(line)
-    words = [word for word in words if word not in _QUIET]
-    if words:
-        words[0] = _ALIASES.get(words[0], words[0])
+    if " -" in line or line.startswith("-"):
+        words = [word for word in words if word not in _QUIET]
+    if words and words[0] in _ALIASES:
+        words[0] = _ALIASES[words[0]]
     return words
 
 
 def member(text: str) -> str:
     """A member as the kernel writes it: host addresses without their prefix length, IPv6 short, tcp before bare ports."""
+    if "," not in text and ":" not in text:
+        return text.removesuffix("/32")  # by far the most are plain IPv4
     parts = []
     for number, part in enumerate(text.split(",")):
         if ":" in part and not part.startswith(("tcp:", "udp:", "sctp:", "udplite:", "icmp:", "icmpv6:")):
@@ -106,6 +109,8 @@ def member(text: str) -> str:
 
 def entry(words: list[str]) -> Entry:
     """A member and what stands behind it. What excludes (`nomatch`) is another member than what includes."""
+    if len(words) == 1:
+        return Entry(member(words[0]))
     rest = [word for word in words[1:] if word != "nomatch"]
     excludes = " nomatch" if len(rest) < len(words) - 1 else ""
     return Entry(member(words[0]) + excludes, " ".join(rest))

@@ -1,7 +1,7 @@
 """NL109 ipset-stale-member: a member that its owner had taken out is in the set again, by another's restore.
 
-The other side of `ipset_lost_member`: the memory was older than a removal. `overdue` has nothing to say to these rules:
-what a restore does is done when it ends.
+The other side of `ipset_lost_member`: the memory that was restored is older than a removal. That a dump shows a member which
+nobody was seen to put in is no finding: whoever did may have been the owner. `judge` is next: it joins all rules.
 """
 
 from __future__ import annotations
