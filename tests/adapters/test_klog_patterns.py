@@ -101,8 +101,12 @@ def expected(pattern: Pattern, kind: str) -> Key:
         return Key("ip", "", "web-1.tenant")
     if "{port}" in pattern.wording:
         return Key("pod", "tenant", "web-1")
-    if "{set}" in pattern.wording or "{sets}" in pattern.wording:
+    if "{set}" in pattern.wording:
         return Key("ipset", "", "kube-router-svip")
+    if "{sets}" in pattern.wording:
+        restored = re.search(r"^create (?!TMP-)(\S+)", sample(pattern), re.MULTILINE)
+        assert restored is not None
+        return Key("ipset", "", restored[1])
     return Key(kind, "tenant" if "{namespace}" in pattern.wording else "", "shop-1")
 
 

@@ -31,6 +31,8 @@ def test_testimony_moves_no_resource_of_any_kind(kind, testimony):
     say(story, path, testimony)
     story.then.recorded(f"{testimony} {path}")
     assert not story.world.live
+    if kind == "ipset":  # a set is no object of an API server, and nobody creates it there
+        return
     story.given.create(path)
     before = (story.live(path).state, dict(story.live(path).fields), story.live(path).last_at)
     say(story, path, testimony, reason="it is so")
