@@ -17,7 +17,8 @@ from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
 from adapters.sources.ipset_text import restore_text
 from domain.events import OBSERVED, REFUSED, Event
-from domain.ipset import MEMBERS, OPTIONS, TYPE, is_temporary, own_temporary_name, owner
+from domain.ipset import MEMBERS, OPTIONS, TYPE, own_temporary_name
+from domain.ipset_names import is_temporary, owner_of
 from domain.ipset_writes import NFT
 from domain.operations import request_of
 from domain.resources import Key
@@ -132,7 +133,7 @@ def ipset_document(reading: Reading, resource: Resource, store: Store) -> dict[s
         "state": resource.state,
         "type": resource.get(TYPE),
         "options": resource.get(OPTIONS),
-        "owner": owner(resource.key.name) or None,
+        "owner": owner_of(resource.key.name) or None,
         "members": members,
         "drift": standing.drift,
     }

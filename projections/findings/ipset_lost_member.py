@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from domain import ipset
+from domain.ipset_names import KUBE_OVN, NETPOL, PROXY, ROUTING, owner_of
 from domain.world import Resource
 from projections.findings.ipset_rule import Fault, IPSetRule, by_whom, command, cure, listed, memory, named, told
 from projections.findings.rule import ERROR, Conclusion, Step
 from projections.ipset_membership import Membership, Put, Weighed
 
 _CONSEQUENCE = {
-    ipset.PROXY: "On this node packets to these service addresses are no longer taken as such: the firewall rejects them.",
-    ipset.POLICY: "Network policies on this node no longer match these pods: what they allow is dropped, what they forbid "
+    PROXY: "On this node packets to these service addresses are no longer taken as such: the firewall rejects them.",
+    NETPOL: "Network policies on this node no longer match these pods: what they allow is dropped, what they forbid "
     "may pass.",
-    ipset.ROUTING: "On this node traffic of these nodes and pod networks is treated as foreign: masqueraded, or rejected.",
-    ipset.KUBE_OVN: "On this node these networks are no longer treated as the set says: NAT and routing for them is wrong.",
+    ROUTING: "On this node traffic of these nodes and pod networks is treated as foreign: masqueraded, or rejected.",
+    KUBE_OVN: "On this node these networks are no longer treated as the set says: NAT and routing for them is wrong.",
     "": "The program that put them in relies on them and is not told.",
 }
 
@@ -51,7 +51,7 @@ class IPSetLostMember(IPSetRule):
             f"{put}. {told(conclusion, fault.weighed.at)} wrote the set without {listed(fault.members)}, though nobody who "
             f"may had taken that out. {memory(conclusion, fault.weighed)}"
         )
-        return explanation, f"{_CONSEQUENCE[ipset.owner(key.name)]} {cure(key)}"
+        return explanation, f"{_CONSEQUENCE[owner_of(key.name)]} {cure(key)}"
 
     def repair(self, resource: Resource, members: list[str]) -> list[Step]:
         where = f"on node {resource.key.namespace}, " if resource.key.namespace else "on that node, "

@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 from domain import ipset
 from domain.events import Event
 from domain.ipset import MEMBERS, OPTIONS
+from domain.ipset_names import KUBE_OVN, owner_of
 from domain.ipset_writes import NFT
 from domain.resources import Key
 from domain.world import Resource, World
@@ -221,4 +222,4 @@ CURE = {
 
 def cure(key: Key) -> str:
     """What keeps it from coming again."""
-    return CURE[ipset.owner(key.name) != ipset.KUBE_OVN]
+    return CURE[owner_of(key.name) != KUBE_OVN]
