@@ -24,6 +24,7 @@ from domain.operations import request_of
 from domain.resources import Key
 from domain.world import Resource
 from projections.findings.rule import ERROR, HEALED, OPEN, PENDING, UNKNOWN, Finding, short
+from projections.ipset_contents import should_contain
 from projections.reading import Reading
 
 SCHEMA = "netledger/replay/v1"
@@ -104,7 +105,10 @@ class NotKnown(Exception):
 
 
 def ipset_document(reading: Reading, resource: Resource, store: Store) -> dict[str, Any]:
-    """One ipset: every member that is in it or belongs there, with who put it in and by which event."""
+    """One ipset: every member that is in it, belongs there or is asked for, with who put it in and by which event."""
+    contribution = should_contain(reading.world, resource.key.namespace).get(resource.key.name)
+    asked = contribution.members if contribution is not None else {}
+    due = contribution.due if contribution is not None else frozenset()
     known, standing = reading.memberships.of.get(resource.key), reading.standing(resource)
     reported = set(standing.reported.get(MEMBERS) or ())
     lawful = known.lawful if known is not None else {}
@@ -112,11 +116,13 @@ def ipset_document(reading: Reading, resource: Resource, store: Store) -> dict[s
     places = store.journal.locate({one.event.record for one in placed.values()})
     told = _Events({at: (one.position, one.event) for at, one in placed.items()}, places)
     members = []
-    for member in sorted(reported | lawful.keys()):
+    for member in sorted(reported | lawful.keys() | due):
         put = lawful.get(member)
         belongs = known.says(member) if known is not None else None
         there = member in reported
         word = {True: "there" if there else "missing", False: "not lawful", None: "unknown"}[belongs]
+        if not there and put is None:
+            word = "asked for"  # its owner may never put it in: what is not known to have been there, was not lost
         members.append(
             {
                 "member": member,
@@ -126,6 +132,8 @@ def ipset_document(reading: Reading, resource: Resource, store: Store) -> dict[s
                 "owner": (put.owner if put is not None else "") or None,
                 "since": told.document(put.at) if put is not None else None,
                 "why": (placed[put.at].event.reason if put is not None else "") or None,
+                "asked_by": str(asked[member].key) if member in asked else None,
+                "because": asked[member].because if member in asked else None,
             }
         )
     return {

@@ -47,11 +47,11 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_member_stands_with_its_owner_its_writer_its_time_and_whether_it_is_there(lost):
     result = ask(lost, SVIP)
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert lines[0] == ["MEMBER", "IS", "OWNER", "PUT", "IN", "BY", "SINCE"]
+    assert lines[0] == ["MEMBER", "IS", "OWNER", "PUT", "IN", "BY", "SINCE", "FOR"]
     assert lines[1:] == [
-        ["10.96.0.1", "there", "proxy", "ipvs-controller", "01:34:21.004"],
-        ["10.96.10.10", "there", "proxy", "ipvs-controller", "01:34:21.004"],
-        ["203.0.113.10", "missing", "proxy", "ipvs-controller", "01:34:21.121"],
+        ["10.96.0.1", "there", "proxy", "ipvs-controller", "01:34:21.004", "-"],
+        ["10.96.10.10", "there", "proxy", "ipvs-controller", "01:34:21.004", "-"],
+        ["203.0.113.10", "missing", "proxy", "ipvs-controller", "01:34:21.121", "-"],
     ]
     assert "2 there, 1 missing" in result.stderr and result.exit_code == 0
 
