@@ -44,6 +44,8 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
     places = store.journal.locate(
         {record for placed in events.values() for record in (placed.event.record, *placed.event.evidence)}
     )
+    ahead = list(reading.clocks.ahead())
+    clocks = store.journal.locate({clock.record for clock in ahead})
     told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
     revisions = reading.coverage.revisions or None
     return {
@@ -78,6 +80,11 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
             "silences": [
                 {"source": silence.path, "from": silence.first, "to": silence.last}
                 for silence in silences(store.journal)
+            ],
+            "clocks": [
+                {"source": clocks[clock.record][0], "ahead": clock.by / 1_000_000, "commands": clock.commands}
+                for clock in ahead
+                if clock.record in clocks
             ],
             "unknown_beginnings": reading.coverage.sighted,
             "truncated": reading.coverage.unknown.get(TRUNCATED, 0),
@@ -321,11 +328,21 @@ def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
     yield from paper.row(
         "events", f"{ledger['events']:,}, {counted(refusals, 'refused transition') if refusals else 'none refused'}"
     )
+    for clock in coverage["clocks"]:
+        yield from paper.row("clock", _ahead(clock))
     yield from paper.row("missing", missing(coverage) or NOTHING)
     yield from paper.row("ledger", f"generation {ledger['generation']}, digest {ledger['digest']}")
     if report["findings"]:
         yield ""
         yield ", ".join(paper.styled(words, _STYLES[status]) for status, words in _tally(report["findings"]))
+
+
+def _ahead(clock: dict[str, Any]) -> str:
+    name = Path(clock["source"]).name
+    return (
+        f"{name} is {abs(clock['ahead']):.1f} s {'ahead of' if clock['ahead'] > 0 else 'behind'} the audit log, by "
+        f"{counted(clock['commands'], 'command')} that both show; --skew {name}={clock['ahead']:+.1f} puts it right"
+    )
 
 
 def missing(coverage: dict[str, Any], sources: Sequence[dict[str, Any]] = ()) -> str:

@@ -12,6 +12,7 @@ from domain.resources import KINDS
 from domain.world import Resource, World
 from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
 from projections.audit_trail import AuditTrail
+from projections.clocks import Clocks
 from projections.coverage import Coverage, Gap
 from projections.findings.judge import Judge
 from projections.findings.rule import Finding
@@ -40,6 +41,7 @@ class Reading:
         self.at = 0
         self.refusals = 0
         self.coverage = Coverage()
+        self.clocks = Clocks()
         self.skew = 0
         self._latest_received = 0
 
@@ -49,6 +51,7 @@ class Reading:
         self.coverage.apply(event, self.at, self.world)
         self.world.evolve(event, self.at)
         self.trail.apply(event)
+        self.clocks.apply(event)
         self.memberships.apply(event, self.at, self.world)
         self.judge.apply(event, self.at, self.world)
         if event.type == REFUSED:
