@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from domain.events import REFUSED, Event
+from domain.evidence import COARSE
 from domain.resources import KINDS
 from domain.world import Resource, World
 from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
@@ -18,9 +19,6 @@ from projections.findings.judge import Judge
 from projections.findings.rule import Finding
 from projections.ipset_membership import Memberships
 from projections.standing import Standing
-
-COARSE = 1_000_000
-"""How exactly the time of what has no clock is known, in microseconds: objects name whole seconds."""
 
 STANDINGS: dict[str, Callable[[World, Resource], Standing]] = {
     "vpc": vpc_status.standing,
