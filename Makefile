@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test search check docs bench lock clean
+.PHONY: help demo test search fuzz check docs bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,11 @@ test: $(STAMP) ## set up everything and run the tests (under five minutes)
 
 search: $(STAMP) ## the longer searches: more examples, more kills, every prefix
 	NETLEDGER_SEARCH=long $(BIN)/python -m pytest
+
+SECONDS ?= 60
+fuzz: $(STAMP) ## feed damaged input to every reader for SECONDS (60), guided by coverage; installs atheris
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3,<4'
+	$(BIN)/python -m tests.fuzzing.readers $(SECONDS)
 
 check: $(STAMP) ## lint and type-check
 	$(BIN)/ruff check .
