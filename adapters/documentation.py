@@ -1,4 +1,4 @@
-"""The generated pages: the lifecycles with their diagrams, and the findings. `make docs` writes them.
+"""The generated pages: lifecycles with their diagrams, findings, sources and the JSON. `make docs` writes them.
 
 A test fails when a page is stale, so a table and its picture can never say different things.
 """
@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from adapters import sources_page
 from adapters.paper import Paper
 from domain.kinds import LIFECYCLES
 from domain.lifecycle import SAME, Lifecycle, Row
@@ -305,7 +306,17 @@ def _unless(row: Row) -> str:
     return "; ".join(guard.because for guard in row.unless)
 
 
-PAGES = {"docs/lifecycles.md": lifecycles_page, "docs/findings.md": findings_page, "docs/json.md": json_page}
+def sources_text() -> str:
+    """docs/sources.md."""
+    return "\n".join(sources_page.page()) + "\n"
+
+
+PAGES = {
+    "docs/lifecycles.md": lifecycles_page,
+    "docs/findings.md": findings_page,
+    "docs/sources.md": sources_text,
+    "docs/json.md": json_page,
+}
 
 
 def main() -> None:
