@@ -102,8 +102,8 @@ def findings_page() -> str:
         "",
         "A finding is `open` (wrong at the log's end), `unknown` (it would be open, but rests on a record that must be "
         "missing; it says which, and [why](why/sources.md)), `pending` (may turn out wrong: the controller still has time) "
-        "or `healed` (was wrong: since when, until when, healed by whom). It cites its witnesses: each is an event that rests "
-        "on a record, and a record has a file and a line. Findings of one cause name the same `root`.",
+        "or `healed` (was wrong: since when, until when, healed by whom). It cites its witnesses: each is an event that "
+        "rests on a record, and a record has a file and a line. Findings of one cause name the same `root`.",
         "",
         OVERDUE,
         "",

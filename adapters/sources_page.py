@@ -50,13 +50,11 @@ SOURCES: tuple[Source, ...] = (
         format=audit_log.FORMAT,
         prefix=audit_log.PREFIX,
         what="Every request to the API server: who asked for what, when, and what it answered. The one source that "
-        "names "
-        "the writer, so collect it if you collect only one.",
+        "names the writer, so collect it if you collect only one.",
         collect=(
             (
-                "Set the policy of [audit-logs.md](audit-logs.md#the-audit-policy) and these flags of "
-                "kube-apiserver, on every "
-                "API server:",
+                "Set the policy of [audit-logs.md](audit-logs.md#the-audit-policy) and these flags of kube-apiserver, "
+                "on every API server:",
                 "--audit-policy-file=/etc/kubernetes/audit-policy.yaml\n"
                 "--audit-log-path=/var/log/kubernetes/audit/audit.log\n"
                 "--audit-log-maxsize=200 --audit-log-maxbackup=50",
@@ -66,8 +64,7 @@ SOURCES: tuple[Source, ...] = (
                 "netledger replay /var/log/kubernetes/audit/",
             ),
         ),
-        proves="Who wrote what, when and (for a PUT, or a patch that names it) on which basis; every field before "
-        "and "
+        proves="Who wrote what, when and (for a PUT, or a patch that names it) on which basis; every field before and "
         "after; what was refused; which commands were started in a gateway's pod (`pods/exec`).",
         cannot="What is in OVN and in a node's kernel. Below level RequestResponse, what a write did. Why a "
         "controller did it.",
@@ -89,22 +86,18 @@ SOURCES: tuple[Source, ...] = (
         collect=(
             (
                 "kubectl watches one kind at a time, so one file for each. Start them before the incident; stop them "
-                "with "
-                "Ctrl-C:",
+                "with `kill $(jobs -p)`:",
                 f"for kind in {SERVED.replace(',', ' ')}; do\n"
                 '  kubectl get "$kind" -A -w -o json --output-watch-events >> "watch-$kind.json" &\n'
                 "done; wait",
             ),
         ),
         proves="That an object was so at a revision; that it was made or went, and at which revision it went: that "
-        "gives a "
-        "removal, which has no revision in an audit log, its true place.",
+        "gives a removal, which has no revision in an audit log, its true place.",
         cannot="Who wrote it (at best which field manager wrote last), when, on which basis, what was refused, and "
-        "what was "
-        "run in a pod. A write between two that it shows may be missing: watches may leave out steps.",
+        "what was run in a pod. A write between two that it shows may be missing: watches may leave out steps.",
         clock="None. What it alone shows is dated between the writes on either side that have a clock, and after "
-        "every "
-        "time that the object itself names.",
+        "every time that the object itself names.",
         rank="Second: behind the audit log, before a list.",
         alone=_ON_API_OBJECTS - {"NL106"},
         helps=frozenset({"NL106"}),
@@ -112,15 +105,13 @@ SOURCES: tuple[Source, ...] = (
             "Without `--output-watch-events` a deleted object is printed like any other: its end goes unseen. Always "
             "set it.",
             "With `-l` or `--field-selector`, ADDED and DELETED mean that an object entered or left the selection, "
-            "which is not "
-            "what they are taken for: watch without selectors.",
+            "which is not what they are taken for: watch without selectors.",
             "A watch begins with ADDED for all that is there: only a later ADDED, of an object that nobody has "
-            "changed "
-            "since, is taken for a creation.",
+            "changed since, is taken for a creation.",
             "A watch that breaks off and begins anew leaves out what happened meanwhile; an ERROR (410 Expired) in a "
-            "raw "
-            "watch is kept aside with what it said.",
-            "The same revision with and without `managedFields`, or in JSON and in YAML, is one record.",
+            "raw watch is kept aside with what it said.",
+            "The same revision with and without `managedFields`, in a watch and in a list, in JSON and in YAML, is one "
+            "record: the first that is read. Only `managedFields` (`--show-managed-fields`) name a writer.",
             "It does not say how long it went on in silence, so by itself it leaves a reaction that never came "
             "pending.",
         ),
@@ -138,11 +129,10 @@ SOURCES: tuple[Source, ...] = (
         ),
         proves="That each object was so at its own revision.",
         cannot="What it was before, who wrote it, and what is no longer there: an object that a list lacks is not "
-        "taken for "
-        "removed.",
+        "taken for removed.",
         clock="None, as for a watch.",
-        rank="Third: it is evidence for a revision that an audit log or a watch shows, and an event only where they "
-        "do not.",
+        rank="Third: evidence for a revision that an audit log shows, the same record as one that a watch shows, an "
+        "event only where neither does.",
         alone=frozenset({"NL102"}),
         helps=_ON_API_OBJECTS - {"NL102", "NL106"},
         limits=(
@@ -177,51 +167,41 @@ SOURCES: tuple[Source, ...] = (
         format=klog.FORMAT,
         prefix=klog.PREFIX,
         what="The logs of kube-ovn-controller, kube-ovn-cni (1.9 to 1.16) and kube-router (1.5 to 2.7), and the "
-        "logrus lines "
-        "of Kube-OVN's ipset library among them, behind any prefix of kubectl, stern, CRI, Docker, syslog, journald, "
-        "`grep -r` or an editor.",
+        "logrus lines of Kube-OVN's ipset library among them, behind any prefix of kubectl, stern, CRI, Docker, "
+        "syslog, journald, `grep -r` or an editor.",
         collect=(
             (
                 "Of all replicas, and of the containers before the last restart. `--timestamps` adds the year that "
-                "klog leaves "
-                "out, `--tail=-1` takes all that is kept:",
+                "klog leaves out, `--tail=-1` takes all that is kept:",
                 "kubectl logs -n kube-system -l app=kube-ovn-controller --timestamps --prefix --tail=-1 > "
                 "controller.log\n"
                 "kubectl logs -n kube-system -l app=kube-ovn-controller --timestamps --prefix --tail=-1 --previous "
                 "> controller-before.log\n"
                 "kubectl logs -n kube-system -l app=kube-ovn-cni -c cni-server --timestamps --prefix --tail=-1 > "
                 "cni.log\n"
-                "kubectl logs -n kube-system -l k8s-app=kube-router --timestamps --prefix --tail=-1 > "
-                "kube-router.log",
+                "kubectl logs -n kube-system -l k8s-app=kube-router --timestamps --prefix --tail=-1 > kube-router.log",
             ),
             (
                 "The nodes keep more: Kube-OVN's own files have no year in them (`--year`), a service under systemd "
-                "has the "
-                "journal:",
+                "has the journal:",
                 "cp /var/log/kube-ovn/*.log .\njournalctl -u kube-router -o short-iso --no-pager > kube-router.log",
             ),
             (
                 "Acts are logged at verbosity 3 (`-v=3` among the container's arguments). Kube-OVN's manifests set "
-                "it; "
-                "kube-router's default is less, so add it to the DaemonSet before you wait for the next incident.",
+                "it; kube-router's default is less, so add it to the DaemonSet before you wait for the next incident.",
                 "",
             ),
         ),
         proves="What a controller noticed, began, did, refused and failed at, by its own word "
-        "([why](why/testimony.md) it is "
-        "only that): `netledger history` shows it beside what happened. Two things count, because nothing else tells "
-        "them: the command that the controller ran in a gateway's pod, where no audit log shows exec; and for "
-        "OvnEip, "
-        "OvnFip, OvnSnatRule and OvnDnatRule, how the last run on it ended: what is ready after a run that did not "
-        "fail is ready, after one that failed it is not, and without any run nobody knows.",
+        "([why](why/testimony.md) that moves nothing): `netledger history` shows it beside what happened. Two things "
+        "count, because nothing else tells them: the command that the controller ran in a gateway's pod, where no "
+        "audit log shows exec; and for OvnEip, OvnFip, OvnSnatRule and OvnDnatRule, how the last run on it ended: "
+        "after an error it is not configured; with `ready` reported since the run began it is; else nobody knows.",
         cannot="That what it says was so. Which revision it read. Which of several open runs a line belongs to that "
-        "names no "
-        "resource, where two began within 2 s of each other: it then belongs to none.",
+        "names no resource, where two began within 2 s of each other: it then belongs to none.",
         clock="Its container's, without year and zone: `--year`, else the time in front of the line, else the last "
-        "year in "
-        "which the file can have been written; `--timezone`, else what a time in front of the line shows, else UTC. "
-        "A "
-        "line that no year can be found for is kept aside. The turn of the year is noticed.",
+        "year in which the file can have been written; `--timezone`, else what a time in front of the line shows, "
+        "else UTC. A line that no year can be found for is kept aside. The turn of the year is noticed.",
         rank="None: it is testimony. What is read from two files (`--prefix` here, the node's own file there) is one "
         "record.",
         helps=frozenset({"NL106"}),
@@ -229,8 +209,7 @@ SOURCES: tuple[Source, ...] = (
             "A handler that goes well logs no end: a run is open until its queue starts another, its requeue line "
             "comes, or 60 s.",
             "Lines that the tables below know and nothing follows from are *ignored*; lines they do not know are "
-            "counted as "
-            "*unknown*. Neither is kept.",
+            "counted as *unknown*. Neither is kept.",
             "A record is cut off behind 1 MiB.",
         ),
     ),
@@ -239,20 +218,18 @@ SOURCES: tuple[Source, ...] = (
         format=ipset.FORMAT,
         prefix=ipset.PREFIX,
         what="What is in a node's sets, and what was written to them: `ipset save`, `ipset list`, `ipset restore` "
-        "input, "
-        "`nft -j list sets`, one by one or as a timeline (`ipset.jsonl`).",
+        "input, `nft -j list sets`, one by one or as a timeline (`ipset.jsonl`).",
         collect=(
             (
-                "On the node (or in the controller's pod there). The first line says when it was taken, on which "
-                "node and, if "
-                "you know it, by whom:",
+                "On the node (or in the controller's pod there). The first line says when it was taken, on which node "
+                "and, if you know it, by whom:",
                 '{ echo "# taken $(date -u +%FT%TZ) on $(hostname) by operator"; ipset save; } >> "ipsets-$(hostname).save"\n'
                 '{ echo "# taken $(date -u +%FT%TZ) on $(hostname)"; nft -j list sets; } > "nft-$(hostname).json"',
             ),
             (
                 "Who wrote what, only the inputs of `ipset restore` show. A timeline is JSON lines with time (`t`), "
-                "`actor`, "
-                "`op`, and the text or the file beside it; `seq` numbers them, so that a lost one is noticed:",
+                "`actor`, `op`, and the text or the file beside it; `seq` numbers them, so that a lost one is "
+                "noticed:",
                 '{"seq": 9, "t": "2026-11-21T01:34:21.121Z", "actor": "ipvs-controller", "op": "restore-input", '
                 '"file": "ipset/009.restore"}\n'
                 '{"seq": 10, "t": "2026-11-21T01:34:21.130Z", "actor": "ipvs-controller", "op": "after-restore", '
@@ -260,24 +237,19 @@ SOURCES: tuple[Source, ...] = (
             ),
         ),
         proves="What each set contained at that moment; of a restore input, who wrote what, which members its owner "
-        "put in "
-        "and which writer lost one; of a load (`memory`), how old its knowledge was. `netledger ipset` asks it, and "
-        "`-o save` prints the lawful content for `ipset restore`.",
-        cannot="From dumps alone, who changed a set between them: then the members that came or went are unknown, "
-        "not "
+        "put in and which writer lost one; of a load (`memory`), how old its knowledge was. `netledger ipset` asks "
+        "it, and `-o save` prints the lawful content for `ipset restore`.",
+        cannot="From dumps alone, who changed a set between them: then the members that came or went are unknown, not "
         "wrong. Before the owner's first full write, whether a member belongs there.",
         clock="The `# taken` line's or the timeline's; else when the file was last written. In files whose names are "
-        "numbered "
-        "(`004-ipvs-controller-restore-input.restore`) the numbers decide between equal times.",
+        "numbered (`004-ipvs-controller-restore-input.restore`) the numbers decide between equal times.",
         rank="Alone on its kind: no API object says what is in a kernel.",
         alone=_ON_IPSETS,
         limits=(
             "Which node it is of, the `# taken` line, the timeline or `--node FILE=NAME` says; what is of no named "
-            "node is of "
-            "one node.",
-            "The order of sets and members, `initval` and packet counters are no difference; `TMP-` sets and swaps "
-            "in a "
-            "restore input are played through to what they come to.",
+            "node is of one node.",
+            "The order of sets and members, `initval` and packet counters are no difference; `TMP-` sets and swaps in "
+            "a restore input are played through to what they come to.",
             "A dump of a single set says nothing of the others.",
         ),
     ),
@@ -311,10 +283,9 @@ def page() -> Iterator[str]:
     yield ""
     yield (
         "What can be replayed, how to collect it on a live cluster, and what it can and cannot prove. All of it goes "
-        "into one "
-        "`netledger replay`, in any order, plain or gzip; what a file is, its content says (`--format` overrides "
-        "that for "
-        "all files of one command). [Why](why/sources.md) several sources of one operation are one event."
+        "into one `netledger replay`, in any order, plain or gzip; what a file is, its content says (`--format` "
+        "overrides that for all files of one command). [Why](why/sources.md) several sources of one operation are one "
+        "event."
     )
     yield ""
     yield "| source | `--format` | its clock | by itself it shows |"
@@ -328,9 +299,8 @@ def page() -> Iterator[str]:
     yield ""
     yield (
         "*Alone*: it can show one with no other source beside it. *Helps*: it adds witnesses, or what the others "
-        "lack. Where "
-        "evidence is missing an answer is `unknown` or `pending`, and never another certain one as far as the loss "
-        "can be noticed."
+        "lack. Where evidence is missing an answer is `unknown` or `pending`, and never another certain one as far as "
+        "the loss can be noticed."
     )
     yield ""
     shown = [source for source in SOURCES if source.prefix]
@@ -401,12 +371,9 @@ def _klog_tables() -> Iterator[str]:
     yield from ("", "## Every line that is understood", "")
     yield (
         "`{name}` and its like stand for what varies. An event in the third column is testimony about the resource "
-        "that the "
-        "line names or, where it names none, about the one whose run is open; *ignored* is known and nothing follows "
-        "from it. "
-        "Releases say from and until when a wording is known; it is accepted in any. `klog_patterns.py` is the "
-        "table: a row "
-        "there teaches the reader a line."
+        "that the line names or, where it names none, about the one whose run is open; *ignored* is known and nothing "
+        "follows from it. Releases say from and until when a wording is known; it is accepted in any. "
+        "`klog_patterns.py` is the table: a row there teaches the reader a line."
     )
     rows = klog_patterns.rows()
     for component, project in _PROJECTS.items():
