@@ -88,7 +88,8 @@ SOURCES: tuple[Source, ...] = (
                 "kubectl watches one kind at a time, so one file for each. Start them before the incident; stop them "
                 "with `kill $(jobs -p)`:",
                 f"for kind in {SERVED.replace(',', ' ')}; do\n"
-                '  kubectl get "$kind" -A -w -o json --output-watch-events >> "watch-$kind.json" &\n'
+                '  kubectl get "$kind" -A -w -o json --output-watch-events --show-managed-fields \\\n'
+                '    >> "watch-$kind.json" &\n'
                 "done; wait",
             ),
         ),
@@ -111,7 +112,7 @@ SOURCES: tuple[Source, ...] = (
             "A watch that breaks off and begins anew leaves out what happened meanwhile; an ERROR (410 Expired) in a "
             "raw watch is kept aside with what it said.",
             "The same revision with and without `managedFields`, in a watch and in a list, in JSON and in YAML, is one "
-            "record: the first that is read. Only `managedFields` (`--show-managed-fields`) name a writer.",
+            "record: the first that is read. Only `managedFields` name a writer, so have them shown everywhere.",
             "It does not say how long it went on in silence, so by itself it leaves a reaction that never came "
             "pending.",
         ),
@@ -124,7 +125,7 @@ SOURCES: tuple[Source, ...] = (
         collect=(
             (
                 "All kinds at once (leave out those that your cluster does not have):",
-                f"kubectl get {SERVED} -A -o json > objects.json",
+                f"kubectl get {SERVED} -A -o json --show-managed-fields > objects.json",
             ),
         ),
         proves="That each object was so at its own revision.",

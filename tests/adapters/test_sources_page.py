@@ -122,7 +122,7 @@ def test_the_commands_are_commands(source: Source):
 
 def test_watching_every_kind_leaves_a_file_for_each_that_is_read(tmp_path: Path):
     kubectl = r"""
-[[ "$1 $3 $4 $5 $6 $7" == "get -A -w -o json --output-watch-events" && "$2" != *,* ]] || exit 1
+[[ "$1 $3 $4 $5 $6 $7 $8" == "get -A -w -o json --output-watch-events --show-managed-fields" && "$2" != *,* ]] || exit 1
 printf '{"type":"ADDED","object":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","namespace":"b","uid":"%s",'\
 '"resourceVersion":"5"}}}\n' "$2"
 """
