@@ -777,7 +777,8 @@ def ipset(name: str, ledger_path: str | None, node: str | None, at: str | None, 
 def _ipset_table(document: dict[str, Any], *, wide: bool, headers: bool) -> Iterator[str]:
     from projections.findings.rule import short
 
-    header = ["MEMBER", "IS", "OWNER", "PUT IN BY", "SINCE", *(["EVENT", "POSITION", "WHY", "SOURCE"] if wide else [])]
+    header = ["MEMBER", "IS", "OWNER", "PUT IN BY", "SINCE", "FOR"]
+    header += ["EVENT", "POSITION", "WHY", "SOURCE"] if wide else []
     rows = document["members"]
     times = _times([row["since"]["at"] if row["since"] else "-" for row in rows], wide)
     styles = {"missing": "red", "not lawful": "red", "unknown": "yellow"}
@@ -794,7 +795,15 @@ def _ipset_table(document: dict[str, Any], *, wide: bool, headers: bool) -> Iter
         cells.append(
             (
                 styles.get(row["is"], ""),
-                [row["member"], row["is"], row["owner"] or "-", actor, time, *(more if wide else [])],
+                [
+                    row["member"],
+                    row["is"],
+                    row["owner"] or "-",
+                    actor,
+                    time,
+                    row["asked_by"] or "-",
+                    *(more if wide else []),
+                ],
             )
         )
     return Paper.of(sys.stdout).columns(header, cells, headers=headers, cut=not wide)

@@ -19,12 +19,14 @@ from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
 from adapters.sources.ipset_text import restore_text
 from domain.events import OBSERVED, REFUSED, Event
-from domain.ipset import MEMBERS, OPTIONS, TYPE, is_temporary, own_temporary_name, owner
+from domain.ipset import MEMBERS, OPTIONS, TYPE, own_temporary_name
+from domain.ipset_names import is_temporary, owner_of
 from domain.ipset_writes import NFT
 from domain.operations import request_of
 from domain.resources import Key
 from domain.world import Resource
 from projections.findings.rule import ERROR, HEALED, OPEN, PENDING, UNKNOWN, Finding, short
+from projections.ipset_contents import should_contain
 from projections.reading import Reading
 
 SCHEMA = "netledger/replay/v1"
@@ -44,6 +46,8 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
     places = store.journal.locate(
         {record for placed in events.values() for record in (placed.event.record, *placed.event.evidence)}
     )
+    ahead = list(reading.clocks.ahead())
+    clocks = store.journal.locate({clock.record for clock in ahead})
     told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
     revisions = reading.coverage.revisions or None
     return {
@@ -79,6 +83,11 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
                 {"source": silence.path, "from": silence.first, "to": silence.last}
                 for silence in silences(store.journal)
             ],
+            "clocks": [
+                {"source": clocks[clock.record][0], "ahead": clock.by / 1_000_000, "commands": clock.commands}
+                for clock in ahead
+                if clock.record in clocks
+            ],
             "unknown_beginnings": reading.coverage.sighted,
             "truncated": reading.coverage.unknown.get(TRUNCATED, 0),
             "below_request_response": reading.coverage.unknown.get(BELOW, 0),
@@ -105,7 +114,10 @@ class NotKnown(Exception):
 
 
 def ipset_document(reading: Reading, resource: Resource, store: Store) -> dict[str, Any]:
-    """One ipset: every member that is in it or belongs there, with who put it in and by which event."""
+    """One ipset: every member that is in it, belongs there or is asked for, with who put it in and by which event."""
+    contribution = should_contain(reading.world, resource.key.namespace).get(resource.key.name)
+    asked = contribution.members if contribution is not None else {}
+    due = contribution.due if contribution is not None else frozenset()
     known, standing = reading.memberships.of.get(resource.key), reading.standing(resource)
     reported = set(standing.reported.get(MEMBERS) or ())
     lawful = known.lawful if known is not None else {}
@@ -113,11 +125,13 @@ def ipset_document(reading: Reading, resource: Resource, store: Store) -> dict[s
     places = store.journal.locate({one.event.record for one in placed.values()})
     told = _Events({at: (one.position, one.event) for at, one in placed.items()}, places)
     members = []
-    for member in sorted(reported | lawful.keys()):
+    for member in sorted(reported | lawful.keys() | due):
         put = lawful.get(member)
         belongs = known.says(member) if known is not None else None
         there = member in reported
         word = {True: "there" if there else "missing", False: "not lawful", None: "unknown"}[belongs]
+        if not there and put is None:
+            word = "asked for"  # its owner may never put it in: what is not known to have been there, was not lost
         members.append(
             {
                 "member": member,
@@ -127,6 +141,8 @@ def ipset_document(reading: Reading, resource: Resource, store: Store) -> dict[s
                 "owner": (put.owner if put is not None else "") or None,
                 "since": told.document(put.at) if put is not None else None,
                 "why": (placed[put.at].event.reason if put is not None else "") or None,
+                "asked_by": str(asked[member].key) if member in asked else None,
+                "because": asked[member].because if member in asked else None,
             }
         )
     return {
@@ -134,7 +150,7 @@ def ipset_document(reading: Reading, resource: Resource, store: Store) -> dict[s
         "state": resource.state,
         "type": resource.get(TYPE),
         "options": resource.get(OPTIONS),
-        "owner": owner(resource.key.name) or None,
+        "owner": owner_of(resource.key.name) or None,
         "members": members,
         "drift": standing.drift,
     }
@@ -312,6 +328,8 @@ def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
     yield from paper.row(
         "events", f"{ledger['events']:,}, {counted(refusals, 'refused transition') if refusals else 'none refused'}"
     )
+    for clock in coverage["clocks"]:
+        yield from paper.row("clock", _ahead(clock))
     yield from paper.row("missing", missing(coverage) or NOTHING)
     yield from paper.row("ledger", f"generation {ledger['generation']}, digest {ledger['digest']}")
     if report["findings"]:
@@ -360,6 +378,14 @@ def _counts(sources: Sequence[dict[str, Any]], *, brief: bool = False) -> str:
         (counted(count["duplicates"], "duplicate"), count["duplicates"] or not brief),
     ]
     return f"{count['records']:,}: {', '.join(words for words, is_told in parts if is_told)}"
+
+
+def _ahead(clock: dict[str, Any]) -> str:
+    name = Path(clock["source"]).name
+    return (
+        f"{name} is {abs(clock['ahead']):.1f} s {'ahead of' if clock['ahead'] > 0 else 'behind'} the audit log, by "
+        f"{counted(clock['commands'], 'command')} that both show; --skew {name}={clock['ahead']:+.1f} puts it right"
+    )
 
 
 def missing(coverage: dict[str, Any], sources: Sequence[dict[str, Any]] = ()) -> str:

@@ -53,7 +53,8 @@ SOURCES: tuple[Source, ...] = (
         "names the writer, so collect it if you collect only one.",
         collect=(
             (
-                "Set the policy of [audit-logs.md](audit-logs.md#the-audit-policy) and these flags of kube-apiserver, "
+                "Set the policy of [audit-logs.md](audit-logs.md#the-audit-policy) and these flags of "
+                "kube-apiserver, "
                 "on every API server:",
                 "--audit-policy-file=/etc/kubernetes/audit-policy.yaml\n"
                 "--audit-log-path=/var/log/kubernetes/audit/audit.log\n"
@@ -64,7 +65,8 @@ SOURCES: tuple[Source, ...] = (
                 "netledger replay /var/log/kubernetes/audit/",
             ),
         ),
-        proves="Who wrote what, when and (for a PUT, or a patch that names it) on which basis; every field before and "
+        proves="Who wrote what, when and (for a PUT, or a patch that names it) on which basis; every field before "
+        "and "
         "after; what was refused; which commands were started in a gateway's pod (`pods/exec`).",
         cannot="What is in OVN and in a node's kernel. Below level RequestResponse, what a write did. Why a "
         "controller did it.",
@@ -72,6 +74,7 @@ SOURCES: tuple[Source, ...] = (
         "how much.",
         rank="First: where it shows an operation, its record is the event's, and the others are evidence.",
         alone=_ON_API_OBJECTS,
+        helps=frozenset({"NL107"}),
         limits=(
             "What a real log does, oddity by oddity, is in [audit-logs.md](audit-logs.md#the-oddities-of-real-logs).",
             "The bodies of an audit webhook (`EventList`) are read too, with repeated batches counted as duplicates.",
@@ -101,7 +104,7 @@ SOURCES: tuple[Source, ...] = (
         "every time that the object itself names.",
         rank="Second: behind the audit log, before a list.",
         alone=_ON_API_OBJECTS - {"NL106"},
-        helps=frozenset({"NL106"}),
+        helps=frozenset({"NL106", "NL107"}),
         limits=(
             "Without `--output-watch-events` a deleted object is printed like any other: its end goes unseen. Always "
             "set it.",
@@ -111,7 +114,8 @@ SOURCES: tuple[Source, ...] = (
             "changed since, is taken for a creation.",
             "A watch that breaks off and begins anew leaves out what happened meanwhile; an ERROR (410 Expired) in a "
             "raw watch is kept aside with what it said.",
-            "The same revision with and without `managedFields`, in a watch and in a list, in JSON and in YAML, is one "
+            "The same revision with and without `managedFields`, in a watch and in a list, in JSON and in YAML, is "
+            "one "
             "record: the first that is read. Only `managedFields` name a writer, so have them shown everywhere.",
             "It does not say how long it went on in silence, so by itself it leaves a reaction that never came "
             "pending.",
@@ -135,7 +139,7 @@ SOURCES: tuple[Source, ...] = (
         rank="Third: evidence for a revision that an audit log shows, the same record as one that a watch shows, an "
         "event only where neither does.",
         alone=frozenset({"NL102"}),
-        helps=_ON_API_OBJECTS - {"NL102", "NL106"},
+        helps=_ON_API_OBJECTS - {"NL102", "NL106"} | {"NL107"},
         limits=(
             "A list's own resourceVersion is not used: each item stands at its own.",
             "`-o yaml` is read too; a table (`-o wide`) and `PartialObjectMetadata` are not, for want of the object.",
@@ -180,7 +184,8 @@ SOURCES: tuple[Source, ...] = (
                 "> controller-before.log\n"
                 "kubectl logs -n kube-system -l app=kube-ovn-cni -c cni-server --timestamps --prefix --tail=-1 > "
                 "cni.log\n"
-                "kubectl logs -n kube-system -l k8s-app=kube-router --timestamps --prefix --tail=-1 > kube-router.log",
+                "kubectl logs -n kube-system -l k8s-app=kube-router --timestamps --prefix --tail=-1 > "
+                "kube-router.log",
             ),
             (
                 "The nodes keep more: Kube-OVN's own files have no year in them (`--year`), a service under systemd "
@@ -189,7 +194,8 @@ SOURCES: tuple[Source, ...] = (
             ),
             (
                 "Acts are logged at verbosity 3 (`-v=3` among the container's arguments). Kube-OVN's manifests set "
-                "it; kube-router's default is less, so add it to the DaemonSet before you wait for the next incident.",
+                "it; kube-router's default is less, so add it to the DaemonSet before you wait for the next "
+                "incident.",
                 "",
             ),
         ),
@@ -197,14 +203,20 @@ SOURCES: tuple[Source, ...] = (
         "([why](why/testimony.md) that moves nothing): `netledger history` shows it beside what happened. Two things "
         "count, because nothing else tells them: the command that the controller ran in a gateway's pod, where no "
         "audit log shows exec; and for OvnEip, OvnFip, OvnSnatRule and OvnDnatRule, how the last run on it ended: "
-        "after an error it is not configured; with `ready` reported since the run began it is; else nobody knows.",
+        "after an error it is not configured; with `ready` reported since the run began it is; else nobody knows. "
+        "And the "
+        "inputs of `ipset restore` that kube-router quotes whole are the writes themselves, by the controller that "
+        "held "
+        "the lock (`--node FILE=NAME` says on which node).",
         cannot="That what it says was so. Which revision it read. Which of several open runs a line belongs to that "
         "names no resource, where two began within 2 s of each other: it then belongs to none.",
         clock="Its container's, without year and zone: `--year`, else the time in front of the line, else the last "
         "year in which the file can have been written; `--timezone`, else what a time in front of the line shows, "
         "else UTC. A line that no year can be found for is kept aside. The turn of the year is noticed.",
-        rank="None: it is testimony. What is read from two files (`--prefix` here, the node's own file there) is one "
+        rank="None: it is testimony, but for a quoted restore, which is the record that a timeline would have of it. "
+        "What is read from two files (`--prefix` here, the node's own file there) is one "
         "record.",
+        alone=_ON_IPSETS,
         helps=frozenset({"NL106"}),
         limits=(
             "A handler that goes well logs no end: a run is open until its queue starts another, its requeue line "
@@ -222,7 +234,8 @@ SOURCES: tuple[Source, ...] = (
         "input, `nft -j list sets`, one by one or as a timeline (`ipset.jsonl`).",
         collect=(
             (
-                "On the node (or in the controller's pod there). The first line says when it was taken, on which node "
+                "On the node (or in the controller's pod there). The first line says when it was taken, on which "
+                "node "
                 "and, if you know it, by whom:",
                 '{ echo "# taken $(date -u +%FT%TZ) on $(hostname) by operator"; ipset save; } >> "ipsets-$(hostname).save"\n'
                 '{ echo "# taken $(date -u +%FT%TZ) on $(hostname)"; nft -j list sets; } > "nft-$(hostname).json"',
@@ -240,7 +253,8 @@ SOURCES: tuple[Source, ...] = (
         proves="What each set contained at that moment; of a restore input, who wrote what, which members its owner "
         "put in and which writer lost one; of a load (`memory`), how old its knowledge was. `netledger ipset` asks "
         "it, and `-o save` prints the lawful content for `ipset restore`.",
-        cannot="From dumps alone, who changed a set between them: then the members that came or went are unknown, not "
+        cannot="From dumps alone, who changed a set between them: then the members that came or went are unknown, "
+        "not "
         "wrong. Before the owner's first full write, whether a member belongs there.",
         clock="The `# taken` line's or the timeline's; else when the file was last written. In files whose names are "
         "numbered (`004-ipvs-controller-restore-input.restore`) the numbers decide between equal times.",
@@ -249,7 +263,8 @@ SOURCES: tuple[Source, ...] = (
         limits=(
             "Which node it is of, the `# taken` line, the timeline or `--node FILE=NAME` says; what is of no named "
             "node is of one node.",
-            "The order of sets and members, `initval` and packet counters are no difference; `TMP-` sets and swaps in "
+            "The order of sets and members, `initval` and packet counters are no difference; `TMP-` sets and swaps "
+            "in "
             "a restore input are played through to what they come to.",
             "A dump of a single set says nothing of the others.",
         ),
@@ -285,7 +300,8 @@ def page() -> Iterator[str]:
     yield (
         "What can be replayed, how to collect it on a live cluster, and what it can and cannot prove. All of it goes "
         "into one `netledger replay`, in any order, plain or gzip; what a file is, its content says (`--format` "
-        "overrides that for all files of one command). [Why](why/sources.md) several sources of one operation are one "
+        "overrides that for all files of one command). [Why](why/sources.md) several sources of one operation are "
+        "one "
         "event."
     )
     yield ""
@@ -300,7 +316,8 @@ def page() -> Iterator[str]:
     yield ""
     yield (
         "*Alone*: it can show one with no other source beside it. *Helps*: it adds witnesses, or what the others "
-        "lack. Where evidence is missing an answer is `unknown` or `pending`, and never another certain one as far as "
+        "lack. Where evidence is missing an answer is `unknown` or `pending`, and never another certain one as far "
+        "as "
         "the loss can be noticed."
     )
     yield ""
@@ -329,8 +346,9 @@ _ORDER = """
   early as that for a creation, just before the next write that has a clock for all else.
 * A clock that is wrong is put right from outside: `--skew controller.log=+2.5` says that this file's clock is 2.5 s
   ahead of the others; the seconds may be negative, and the file is named by its path or the last part of it. Without it
-  every clock is believed. How far API servers' clocks differ among themselves the revisions show, and no finding rests
-  on an order that rests on less.
+  every clock is believed. How far a controller's clock is off is estimated where its log and an audit log show the same
+  commands in gateway pods; that is told (`coverage.clocks`) and not acted upon. How far API servers' clocks differ
+  among themselves the revisions show, and no finding rests on an order that rests on less.
 * The answer names what was noticed to be missing ([why](why/sources.md)), and with `--require-complete` there is none
   (exit status 2) unless nothing is."""
 
@@ -372,7 +390,8 @@ def _klog_tables() -> Iterator[str]:
     yield from ("", "## Every line that is understood", "")
     yield (
         "`{name}` and its like stand for what varies. An event in the third column is testimony about the resource "
-        "that the line names or, where it names none, about the one whose run is open; *ignored* is known and nothing "
+        "that the line names or, where it names none, about the one whose run is open; *ignored* is known and "
+        "nothing "
         "follows from it. Releases say from and until when a wording is known; it is accepted in any. "
         "`klog_patterns.py` is the table: a row there teaches the reader a line."
     )

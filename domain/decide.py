@@ -18,6 +18,7 @@ import msgspec
 
 from domain import eip, ip, nat_gateway, nat_rule, pod, subnet
 from domain.events import OBSERVED, REFUSED, Changes, Event, Vocabulary, differences
+from domain.evidence import COARSE
 from domain.ipset_writes import events_of
 from domain.kinds import VOCABULARY
 from domain.lifecycle import ABSENT, GONE, SAME
@@ -256,6 +257,8 @@ class _Decision:
         commands = nat_gateway.commands_of(self.operation.command)
         if today is None or not commands or (today.programmed is not None and not today.hearsay):
             return  # where an audit log shows what is started in that pod, it shows all of it
+        if not today.seen_from_birth and self.operation.time - today.born_time <= COARSE:
+            return  # it may have been started in the pod before
         said = self.events[0]
         yield msgspec.structs.replace(
             said,

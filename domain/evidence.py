@@ -24,6 +24,9 @@ import msgspec
 from domain.operations import MADE, REMOVED, SEEN, SEEN_GONE
 from domain.order import Head
 
+COARSE = 1_000_000
+"""How exactly the time of what has no clock is known, in microseconds: objects name whole seconds."""
+
 WAITING = 10_000
 """How many operations without a clock wait for the next that has one; a source without any has none to wait for."""
 

@@ -7,13 +7,12 @@ no source says which. `ipset_writes` is next: it tells which event each of these
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from domain.events import Vocabulary, Write, one_of
+from domain.ipset_names import KUBE_OVN, NETPOL, PROXY, ROUTING, options_of, temporary_name
 from domain.lifecycle import ABSENT, GONE, SAME, SIGHTED, Lifecycle, Row
 from domain.resources import Key
 
@@ -26,9 +25,6 @@ TYPE, OPTIONS, MEMBERS = "type", "options", "members"
 ASKED = "asked"
 """The field that says what single commands last asked for, as `+10.0.0.1` and `-10.0.0.2`: an owner may take out what is
 not there any more, and that is how it is known that it wants it out."""
-
-PROXY, POLICY, ROUTING, KUBE_OVN = "proxy", "netpol", "routing", "kube-ovn"
-"""The parties that own sets by their names: kube-router's three controllers, and Kube-OVN's daemon."""
 
 RESTORE, DUMP, LOAD = "ipset restore", "ipset save", "load"
 """What is done with sets, as an operation's verb: written, shown to whoever looks, and loaded into a writer's memory."""
@@ -57,49 +53,18 @@ class Effect(NamedTuple):
     gone: bool = False
 
 
-# ---- whose it is
+# ---- who writes it
 
-
-_OWNERS = {
-    "kube-router-pod-subnets": ROUTING,
-    "kube-router-node-ips": ROUTING,
-    "kube-router-local-ips": PROXY,
-    "kube-router-svip": PROXY,
-    "kube-router-svip-prt": PROXY,
-    "kube-router-service-ips": PROXY,  # before 2.0
-    "kube-router-ipvs-services": PROXY,  # before 2.0
-    "kube-router-local-pods": POLICY,
-}
-_POLICY_SET = re.compile(r"KUBE-(?:DST|SRC)-[A-Z2-7]{16}")
-_OVN_SET = re.compile(
-    r"ovn[46]0(?:services|subnets|subnets-nat|subnets-distributed-gw|local-pod-ip-nat|other-node|subnets-nat-policy"
-    r"|natpr-.+)"
-)
-_TEMPORARY = re.compile(r"(?:inet6:)?TMP-[A-Z2-7]{16}|ovn[46]0t[0-9]+")
 
 # The words in a writer's name that say which party it is. The project's own name comes off first: `kube-router` routes
 # nothing by being called so, and every service account is one of a service.
 _NOT_A_ROLE = re.compile(r"kube-router|serviceaccount")
 _ROLES = (
     (PROXY, re.compile(r"ipvs|proxy|service|svip")),
-    (POLICY, re.compile(r"netpol|policy|policies|npc")),
+    (NETPOL, re.compile(r"netpol|policy|policies|npc")),
     (ROUTING, re.compile(r"rout|nrc")),
     (KUBE_OVN, re.compile(r"ovn")),
 )
-
-
-def owner(name: str) -> str:
-    """The party that a set belongs to by its name; empty for other programs' sets.
-
-    From kube-router's pkg/utils/ipset.go and controllers, and kube-ovn's pkg/daemon/gateway_linux.go. An IPv6 set of
-    kube-router's carries `inet6:` before the whole name.
-    """
-    plain = name.removeprefix("inet6:")
-    if plain in _OWNERS:
-        return _OWNERS[plain]
-    if _POLICY_SET.fullmatch(plain):
-        return POLICY
-    return KUBE_OVN if _OVN_SET.fullmatch(name) else ""
 
 
 def role(actor: str) -> str:
@@ -107,11 +72,6 @@ def role(actor: str) -> str:
     name = _NOT_A_ROLE.sub("", actor.lower())
     said = [party for party, word in _ROLES if word.search(name)]
     return said[0] if len(said) == 1 else ""
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a set is one that a restore fills and swaps: kube-router's `TMP-…`, Kube-OVN's `ovn40t0`."""
-    return _TEMPORARY.fullmatch(name) is not None
 
 
 # ---- type and options
@@ -139,48 +99,15 @@ def canonical_options(type: str, words: Iterable[str]) -> str:
     return " ".join(f"{name} {options[name]}".rstrip() for name in names)
 
 
-def temporary_name(type_and_options: str) -> str:
-    """The name of kube-router's temporary set for an option string such as `hash:ip timeout 0`.
-
-    kube-router: pkg/utils/ipset.go, buildIPSetRestore: base32 of the first 10 bytes of sha1("tmp:" + options).
-    """
-    return _temporary_name(f"tmp:{type_and_options}")
-
-
 def own_temporary_name(name: str) -> str:
     """A temporary set for a restore of ours: one that no controller uses, else two at once would swap each other's."""
-    return _temporary_name(f"netledger:{name}")
-
-
-def _temporary_name(text: str) -> str:
-    digest = hashlib.sha1(text.encode(), usedforsecurity=False).digest()
-    return f"TMP-{base64.b32encode(digest[:10]).decode()}"
-
-
-def _known_temporaries() -> dict[str, tuple[str, str]]:
-    found = {}
-    sizes = [1 << power for power in range(10, 17)]
-    for type in ("hash:ip", "hash:net", "hash:ip,port", "hash:net,port"):
-        for family, tail in (("inet", ""), ("inet6", " family inet6")):
-            written = [f"timeout 0{tail}"]
-            written += [
-                f"family {family} hashsize {size} maxelem 65536 timeout 0{more}"
-                for size in sizes
-                for more in ("", " bucketsize 12")
-            ]
-            for options in written:
-                found[temporary_name(f"{type} {options}")] = (type, canonical_options(type, options.split()))
-    return found
-
-
-_TEMPORARIES: dict[str, tuple[str, str]] = {}
+    return temporary_name(f"netledger:{name}")
 
 
 def meaning_of_temporary(name: str) -> tuple[str, str]:
     """Type and options that a `TMP-` name stands for, without the line that made it; empty where it is none we know."""
-    if not _TEMPORARIES:
-        _TEMPORARIES.update(_known_temporaries())
-    return _TEMPORARIES.get(name.removeprefix("inet6:"), ("", ""))
+    type, _, options = options_of(name.removeprefix("inet6:")).partition(" ")
+    return type, canonical_options(type, options.split()) if type else ""
 
 
 # ---- the life

@@ -139,7 +139,7 @@ def _rule(direction: str, namespace: str, policy: str, rule: int, said: str, wha
 
 def is_temporary(name: str) -> bool:
     """Whether a set is there only while a restore runs: one that stays shows a restore that stopped half way."""
-    return bool(_TEMPORARY.fullmatch(name) or re.fullmatch(r"ovn[46]t[0-9]+", name))
+    return bool(_TEMPORARY.fullmatch(name.removeprefix(_PREFIX_6)) or re.fullmatch(r"ovn[46]t[0-9]+", name))
 
 
 def temporary_name(options: str) -> str:

@@ -24,9 +24,9 @@ from domain.ipset import (
     SHOWN,
     TYPE,
     Effect,
-    is_temporary,
     node_of,
 )
+from domain.ipset_names import is_temporary
 from domain.operations import MISSED, UNKNOWN, Fields, Operation
 from domain.resources import Key
 

@@ -20,7 +20,7 @@ class Key(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind}/{self.path}"
+        return f"{self.kind}/{self.path}" if self.name else f"{self.kind}/{self.path}*"
 
     @property
     def path(self) -> str:

@@ -183,7 +183,7 @@ class World:
         if resource is None or happened in vocabulary.beginnings:
             if resource is not None:
                 self._unlink(resource)
-            resource = Resource(key, event.uid, at, event.time, seen_from_birth=happened == vocabulary.begun)
+            resource = Resource(key, event.uid, at, event.time, seen_from_birth=_is_seen_from_birth(event, vocabulary))
             self.live[key] = resource
             self.departed[key.kind].pop(key, None)
         resource.state = target
@@ -270,3 +270,12 @@ class World:
                 if not referrers:
                     del self._referrers[named]
         resource.refers = ()
+
+
+def _is_seen_from_birth(event: Event, vocabulary: Vocabulary) -> bool:
+    """Whether the log knows all of an object's life: it was made, and where a source without a clock alone shows that, what
+    has no revision cannot be told to come before or after. Of a pod that is what counts: the commands started in it.
+    """
+    return event.happened == vocabulary.begun and (
+        event.key.kind != "pod" or event.received > 0 or event.revision is None
+    )

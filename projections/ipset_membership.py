@@ -1,6 +1,6 @@
 """What each ipset should contain: the union of what its owners put in, each member with who put it there and when.
 
-A set belongs to one party by its name (`domain/ipset.owner`), or, where it is another program's, to whoever put its
+A set belongs to one party by its name (`domain/ipset_names.owner_of`), or, where it is another program's, to whoever put its
 members in. A full restore by the owner replaces what the owner contributed, and nothing else does: what another writer's
 restore drops stays lawful, what it brings back stays taken out. So no order of restores loses anything here.
 
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from domain import ipset
 from domain.events import OBSERVED, Event
 from domain.ipset import MEMBERS
+from domain.ipset_names import owner_of
 from domain.ipset_writes import memory_of
 from domain.operations import MISSED, UNKNOWN
 from domain.resources import Key
@@ -217,7 +218,7 @@ class Memberships:
             for member in members:
                 known.put(member, by)
             # Of another program's set, what others had put in before the log is not known.
-            known.complete = created or bool(ipset.owner(event.key.name))
+            known.complete = created or bool(owner_of(event.key.name))
         else:
             known.unknown |= members
         return known
@@ -230,7 +231,7 @@ class Memberships:
         by = self._put(event, at)
         wanted, unwanted = _asked(event, after, known)
         entitled = self.is_entitled(event.actor, event.key)
-        if not ipset.owner(event.key.name):
+        if not owner_of(event.key.name):
             self._by_another_program(event, at, before, after, known)
         elif entitled:
             for member in wanted:
@@ -323,13 +324,13 @@ class Memberships:
                 self._memory[event.key, event.actor] = frozenset(loaded)
 
     def _put(self, event: Event, at: int) -> Put:
-        return Put(ipset.owner(event.key.name) or event.actor, event.actor, at, event.time)
+        return Put(owner_of(event.key.name) or event.actor, event.actor, at, event.time)
 
     # ---- who is who
 
     def is_entitled(self, actor: str, key: Key) -> bool | None:
         """Whether a writer may say what a set contains: it is its owner; `None` where the log does not tell."""
-        party = ipset.owner(key.name)
+        party = owner_of(key.name)
         parties = self._parties(actor)
         if not party:
             return not parties
@@ -346,7 +347,7 @@ class Memberships:
 
     def _learn(self, actor: str, key: Key) -> None:
         """It made a set, or put in what that never had: nobody does that but the one who knows what belongs there."""
-        party = ipset.owner(key.name)
+        party = owner_of(key.name)
         if actor and party and not ipset.role(actor):
             self._evidence.setdefault(actor, set()).add(party)
 
@@ -367,7 +368,7 @@ class Memberships:
             reported={MEMBERS: reported},
             because={MEMBERS: "what its owner last put in, and nobody entitled took out since"},
             detail={
-                "owner": ipset.owner(resource.key.name) or "other programs",
+                "owner": owner_of(resource.key.name) or "other programs",
                 "put": {member: put._asdict() for member, put in sorted(known.lawful.items())},
                 "unknown": sorted(known.unknown),
             },

@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from domain.events import REFUSED, Event
+from domain.evidence import COARSE
 from domain.resources import KINDS
 from domain.world import Resource, World
 from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
 from projections.audit_trail import AuditTrail
+from projections.clocks import Clocks
 from projections.coverage import Coverage, Gap
 from projections.findings.judge import Judge
 from projections.findings.rule import Finding
 from projections.ipset_membership import Memberships
 from projections.standing import Standing
-
-COARSE = 1_000_000
-"""How exactly the time of what has no clock is known, in microseconds: objects name whole seconds."""
 
 STANDINGS: dict[str, Callable[[World, Resource], Standing]] = {
     "vpc": vpc_status.standing,
@@ -40,6 +39,7 @@ class Reading:
         self.at = 0
         self.refusals = 0
         self.coverage = Coverage()
+        self.clocks = Clocks()
         self.skew = 0
         self._latest_received = 0
 
@@ -49,6 +49,7 @@ class Reading:
         self.coverage.apply(event, self.at, self.world)
         self.world.evolve(event, self.at)
         self.trail.apply(event)
+        self.clocks.apply(event)
         self.memberships.apply(event, self.at, self.world)
         self.judge.apply(event, self.at, self.world)
         if event.type == REFUSED:

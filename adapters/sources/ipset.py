@@ -114,6 +114,12 @@ def read(lines: Iterator[Line], about: About) -> Iterator[Found]:
     yield from _texts(iter(before), about)
 
 
+def restored(line: int, raw: bytes, time: int, actor: str, node: str, text: str) -> Iterator[Found]:
+    """A restore input that a controller's log quotes whole: the same record that a timeline would have of it."""
+    record = _Record(time, RESTORE, actor, "restore-input", node, format=RESTORE_TEXT, text=text)
+    yield from _found(line, record, raw)
+
+
 def heads(identity: str, payload: bytes) -> list[Head]:
     """One head: a record is about all sets of a node at once, and they are decided together."""
     return _heads(identity, _decode_record(payload))

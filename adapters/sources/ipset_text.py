@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from domain.ipset import Effect, canonical_options, is_temporary, meaning_of_temporary
+from domain.ipset import Effect, canonical_options, meaning_of_temporary
+from domain.ipset_names import is_temporary
 from domain.ipset_writes import NFT
 
 

@@ -23,13 +23,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from typing import NamedTuple
 
-from adapters.sources import log_prefixes
+from adapters.sources import ipset, log_prefixes
 from adapters.sources.dialect import About, Found, Ignored, Line, NotARecord, Recognised, Unknown, iso, moment
 from adapters.sources.klog_patterns import (
     CNI,
     FILE_KINDS,
     LOGRUS,
     REQUEUED,
+    ROUTER,
     Candidates,
     FileTable,
     Pattern,
@@ -38,7 +39,6 @@ from adapters.sources.klog_patterns import (
     ip_of,
     pod_of,
     queue_kind,
-    sets_in,
 )
 from adapters.sources.klog_runs import Runs
 from domain.events import ERROR_LOGGED, RUN_ENDED, RUN_FAILED, RUN_STARTED
@@ -114,7 +114,7 @@ def read(lines: Iterator[Line], about: About) -> Iterator[Found]:
 
 
 def heads(identity: str, payload: bytes) -> list[Head]:
-    """One head for each resource that a record names: one, but for a restore text, which names its sets."""
+    """The head of the resource that a record is about."""
     place = _place(identity)
     keys = _keys(_said(place.file, place.line, payload), place.context, place.file)
     return _heads(identity, moment(place.time, "the time in its identity"), keys)
@@ -157,6 +157,18 @@ def _begins(line: bytes) -> bool:
     return log_prefixes.shape_of(before if docker < 0 else before[:docker]) is not None
 
 
+_POLICIES, _SERVICES, _ROUTES = (f"{ROUTER} network {what} controller" for what in ("policy", "services", "routes"))
+_CONTROLLERS = {
+    "policy.go": _POLICIES,
+    "network_policy_controller.go": _POLICIES,
+    "npc_iptables.go": _POLICIES,
+    "npc_nftables.go": _POLICIES,
+    "network_services_controller.go": _SERVICES,
+    "network_routes_controller.go": _ROUTES,
+}
+"""Who writes a restore is who holds the lock (kube-router since 1.2.3, #1088): the line of the text is in a shared file."""
+
+
 class _Record(NamedTuple):
     """A record in the making: where it began, what stood before it, and its lines."""
 
@@ -172,6 +184,7 @@ class _Reading:
     def __init__(self, about: About) -> None:
         self.clock = _Clock(about)
         self.runs = Runs()
+        self.locked_by = ""  # the source file of the controller that last took the lock on the node's sets
         self.ignored = self.unknown = 0
         self.record: _Record | None = None
         self.size = 0  # of the record, in bytes
@@ -350,6 +363,12 @@ class _Reading:
             time = self.clock.at(header[_STAMP_AT], record.outer)
         except NotARecord as error:
             yield Found(record.number, payload, str(error))
+            return
+        if said.pattern.takes_the_lock:
+            self.locked_by = file
+        if (text := said.fields.get("sets", "")) and said.pattern.component == ROUTER:
+            actor = _CONTROLLERS.get(self.locked_by, ROUTER)
+            yield from ipset.restored(record.number, payload, time, actor, self.clock.about.node, text.strip())
             return
         context = self._context(said, file, time)
         keys = _keys(said, context, file)
@@ -572,8 +591,6 @@ def _keys(said: Said | None, context: Key | None, file: str) -> list[Key]:
         namespace = fields.get("namespace", "")
     if kind not in BY_NAME:
         return []
-    if "sets" in fields:
-        return [Key(kind, "", one) for one in sets_in(fields["sets"])]
     if "set" in fields:
         return [Key(kind, "", fields["set"])]
     if "holder" in fields:

@@ -31,6 +31,9 @@ from domain.events import (
 from domain.resources import Key
 
 CONTROLLER, CNI, ROUTER = "kube-ovn-controller", "kube-ovn-cni", "kube-router"
+
+LOCKED = "Attained ipset mutex lock"
+"""What a controller of kube-router says when it alone may write the node's ipsets (kube-router#1088)."""
 NAT_RULES = ("fip", "dnat", "snat")
 NAT_KINDS = ("eip", *NAT_RULES, "nat-gateway")
 NATS = ("eip", "fip", "snat", "dnat")
@@ -67,6 +70,11 @@ class Pattern(NamedTuple):
     def is_about_something(self) -> bool:
         """Whether it names a resource, or the run that is open tells which."""
         return bool(self.run) or bool(re.search(r"\{(name|holder|port|set|sets|key)\}", self.wording))
+
+    @property
+    def takes_the_lock(self) -> bool:
+        """Whether it says who writes the node's ipsets next: it names no resource, and yet is looked at."""
+        return self.wording.startswith(LOCKED)
 
 
 @cache
@@ -465,7 +473,7 @@ def _kube_router() -> list[Pattern]:
     controller, firewall = "network_policy_controller.go npc_iptables.go npc_nftables.go", "policy.go"
     services, syncing = "network_services_controller.go", "service_endpoints_sync.go"
     owners = f"policy.go {controller} {services} network_routes_controller.go"
-    locks = ("Attempting to attain ipset mutex lock", "Attained ipset mutex lock", "Returned ipset mutex lock")
+    locks = ("Attempting to attain ipset mutex lock", LOCKED, "Returned ipset mutex lock")
     for number, words in enumerate(locks, 1):
         ending = ", continuing..." if number == 2 else ""
         add(number, owners, "", "", words + ending, releases="1.2.3-")
@@ -683,8 +691,8 @@ class Table:
 
     def __init__(self, kinds: Container[str], patterns: Iterable[Pattern] = PATTERNS) -> None:
         every = tuple(patterns)
-        self._wanted = [one for one in every if one.kind in kinds and one.is_about_something]
-        self._known = [one for one in every if not (one.kind in kinds and one.is_about_something)]
+        self._wanted = [one for one in every if one.takes_the_lock or (one.kind in kinds and one.is_about_something)]
+        self._known = [one for one in every if one not in self._wanted]
         self._statements: dict[str, list[bytes]] = {}
         for file, text in statements():
             begins = _VERB.split(text, maxsplit=1)[0].encode()
@@ -790,9 +798,3 @@ def pod_of(port: str) -> Key | None:
     if len(parts) < 2 or not all(parts):
         return None
     return Key("pod", parts[-1], ".".join(parts[:-1]))
-
-
-def sets_in(text: str) -> list[str]:
-    """The sets that a restore text writes, by name, without its temporary ones."""
-    found = re.findall(r"^[ \t]*(?:create|add|swap TMP-\S+) (\S+)", text, re.MULTILINE)
-    return sorted({name for name in found if not name.removeprefix("inet6:").startswith("TMP-")})

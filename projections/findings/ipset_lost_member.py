@@ -7,22 +7,40 @@ began with). The same happens to the sets of other programs. `ipset_foreign_writ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
-from domain import ipset
-from domain.world import Resource
+from domain.events import Event
+from domain.ipset_names import KUBE_OVN, NETPOL, PROXY, ROUTING, owner_of
+from domain.kinds import VOCABULARY
+from domain.resources import Key
+from domain.world import Resource, World
 from projections.findings.ipset_rule import Fault, IPSetRule, by_whom, command, cure, listed, memory, named, told
-from projections.findings.rule import ERROR, Conclusion, Step
-from projections.ipset_membership import Membership, Put, Weighed
+from projections.findings.rule import ALL, ERROR, Conclusion, Step
+from projections.ipset_contents import should_contain
+from projections.ipset_membership import Membership, Memberships, Put, Weighed
 
 _CONSEQUENCE = {
-    ipset.PROXY: "On this node packets to these service addresses are no longer taken as such: the firewall rejects them.",
-    ipset.POLICY: "Network policies on this node no longer match these pods: what they allow is dropped, what they forbid "
+    PROXY: "On this node packets to these service addresses are no longer taken as such: the firewall rejects them.",
+    NETPOL: "Network policies on this node no longer match these pods: what they allow is dropped, what they forbid "
     "may pass.",
-    ipset.ROUTING: "On this node traffic of these nodes and pod networks is treated as foreign: masqueraded, or rejected.",
-    ipset.KUBE_OVN: "On this node these networks are no longer treated as the set says: NAT and routing for them is wrong.",
+    ROUTING: "On this node traffic of these nodes and pod networks is treated as foreign: masqueraded, or rejected.",
+    KUBE_OVN: "On this node these networks are no longer treated as the set says: NAT and routing for them is wrong.",
     "": "The program that put them in relies on them and is not told.",
 }
+
+
+_ASKS = frozenset(
+    {
+        "ServiceCreated",
+        "ServiceSighted",
+        "ServiceExposed",
+        "ServiceExternalAddressesChanged",
+        "ServicePortsChanged",
+        "ServiceStatusReported",
+    }
+)
+"""What changes the addresses and ports that a Service asks for."""
 
 
 class IPSetLostMember(IPSetRule):
@@ -38,8 +56,28 @@ class IPSetLostMember(IPSetRule):
     )
     upstream = ("kube-router#1081", "kube-router#1677", "kube-router#1918", "kube-ovn#732")
 
+    watches: ClassVar = {"ipset": ALL, "service": _ASKS | {VOCABULARY["service"].ended}}
+
+    def __init__(self, memberships: Memberships) -> None:
+        super().__init__(memberships)
+        self._asked: dict[Key, int] = {}  # since when a Service asks for what it does
+
+    def apply(self, event: Event, at: int, world: World) -> None:
+        if event.key.kind != "service":
+            super().apply(event, at, world)
+        elif event.type in _ASKS:
+            self._asked[event.key] = at
+        else:
+            self._asked.pop(event.key, None)
+
     def part(self, weighed: Weighed) -> Mapping[str, Put | None]:
         return weighed.lost
+
+    def causes(self, world: World, key: Key, members: Iterable[str]) -> Mapping[Key, int]:
+        asked = should_contain(world, key.namespace).get(key.name)
+        names = [asked.members[member].key for member in members if member in asked.members] if asked else []
+        resources = [resource for name in dict.fromkeys(names) if (resource := world.get(name)) is not None]
+        return {resource.key: self._asked.get(resource.key, resource.last_at) for resource in resources}
 
     def is_wrong(self, member: str, reported: frozenset[str], known: Membership) -> bool:
         return member not in reported and known.says(member) is not False
@@ -51,7 +89,10 @@ class IPSetLostMember(IPSetRule):
             f"{put}. {told(conclusion, fault.weighed.at)} wrote the set without {listed(fault.members)}, though nobody who "
             f"may had taken that out. {memory(conclusion, fault.weighed)}"
         )
-        return explanation, f"{_CONSEQUENCE[ipset.owner(key.name)]} {cure(key)}"
+        if fault.causes:
+            askers = ", ".join(str(asker) for asker in fault.causes)
+            explanation += f" {askers} {'asks' if len(fault.causes) == 1 else 'ask'} for it."
+        return explanation, f"{_CONSEQUENCE[owner_of(key.name)]} {cure(key)}"
 
     def repair(self, resource: Resource, members: list[str]) -> list[Step]:
         where = f"on node {resource.key.namespace}, " if resource.key.namespace else "on that node, "

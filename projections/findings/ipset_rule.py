@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 from domain import ipset
 from domain.events import Event
 from domain.ipset import MEMBERS, OPTIONS
+from domain.ipset_names import KUBE_OVN, owner_of
 from domain.ipset_writes import NFT
 from domain.resources import Key
 from domain.world import Resource, World
@@ -40,6 +41,7 @@ class Fault(NamedTuple):
     members: Mapping[str, Put | None]
     reported: list[str]
     lawful: list[str] | None
+    causes: Mapping[Key, int] = {}  # the resources that ask for the members, and what last happened to each
     shown: int = 0  # the first dump after it
 
 
@@ -56,6 +58,10 @@ class IPSetRule(Rule, ABC):
     @abstractmethod
     def part(self, weighed: Weighed) -> Mapping[str, Put | None]:
         """The members that this rule tells of."""
+
+    def causes(self, world: World, key: Key, members: Iterable[str]) -> Mapping[Key, int]:
+        """The resources that ask for these members, each with the place of the last event on it."""
+        return {}
 
     @abstractmethod
     def is_wrong(self, member: str, reported: frozenset[str], known: Membership) -> bool:
@@ -85,7 +91,8 @@ class IPSetRule(Rule, ABC):
         members = self.part(weighed) if weighed is not None else {}
         if weighed is not None and members:
             lawful = self.memberships.standing(resource).lawful[MEMBERS]
-            fault = Fault(weighed, dict(members), list(resource.get(MEMBERS) or ()), lawful)
+            causes = self.causes(world, key, members)
+            fault = Fault(weighed, dict(members), list(resource.get(MEMBERS) or ()), lawful, causes)
             self._open.setdefault(key, []).append(fault)
 
     def _shown(self, node: str, at: int) -> None:
@@ -141,6 +148,7 @@ class IPSetRule(Rule, ABC):
             witnesses=witnesses(
                 ("lost", sorted({put.at for put in fault.members.values() if put is not None})),
                 ("overwriting", [at]),
+                ("cause", fault.causes.values()),
                 ("basis", [basis.first] if basis is not None else []),
                 ("shown", [fault.shown]),
                 ("healing", [until] if until else []),
@@ -221,4 +229,4 @@ CURE = {
 
 def cure(key: Key) -> str:
     """What keeps it from coming again."""
-    return CURE[ipset.owner(key.name) != ipset.KUBE_OVN]
+    return CURE[owner_of(key.name) != KUBE_OVN]

@@ -123,14 +123,14 @@ def test_a_temporary_set_that_is_filled_and_swapped_is_the_whole_new_content():
 def test_kube_ovns_rewrite_and_its_deltas():
     effects = restored(
         "create ovn40subnets hash:net family inet maxelem 1048576",
-        "create ovn40t0 hash:net family inet maxelem 1048576",
-        "add ovn40t0 10.16.0.0/16",
-        "swap ovn40subnets ovn40t0",
-        "destroy ovn40t0",
+        "create ovn4t0 hash:net family inet maxelem 1048576",
+        "add ovn4t0 10.16.0.0/16",
+        "swap ovn40subnets ovn4t0",
+        "destroy ovn4t0",
         "add ovn40services 10.96.0.0/12",
         "del ovn40other-node 192.0.2.1 --exist",
     )
-    assert effects["ovn40subnets"].members == ("10.16.0.0/16",) and effects["ovn40t0"].gone
+    assert effects["ovn40subnets"].members == ("10.16.0.0/16",) and effects["ovn4t0"].gone
     assert effects["ovn40subnets"].type == "hash:net"
     assert effects["ovn40services"] == Effect(added=("10.96.0.0/12",))
     assert effects["ovn40other-node"] == Effect(removed=("192.0.2.1",))

@@ -21,7 +21,7 @@ from benchmarks.klog import BEGINNING, header, lines
 from domain.events import ACT_LOGGED, RUN_FAILED, RUN_STARTED
 from domain.operations import TESTIFIED, Operation, OrderKey
 from domain.resources import Key
-from tests.replaying import conclude
+from tests.replaying import DATA, conclude, replay
 
 LINE = "I0704 06:57:37.123456       7 vpc.go:123] handle add/update vpc shop"
 TIME = "2026-07-04T06:57:37.123456Z"
@@ -467,3 +467,55 @@ def test_the_reader_keeps_nothing_of_a_long_dull_log():
 def test_every_layer_stands_in_one_of_the_prefixes_above():
     shapes = [log_prefixes.shape_of(text.partition("{")[0].removesuffix("**").encode()) for text in PREFIXES.values()]
     assert {name for shape in shapes for name in shape or ()} == set(log_prefixes.LAYERS) - {log_prefixes.PART}
+
+
+# ---- what kube-router restored, by its own log
+
+
+def restores_logged(*, locks: bool) -> bytes:
+    """The restores of a real incident as kube-router -v=3 would have logged them."""
+    folder = DATA / "s3-buggy" / "ipset"
+    lines = []
+    for second, (name, file) in enumerate(
+        (
+            ("004-ipvs-controller", "network_services_controller.go"),
+            ("006-netpol-controller", "policy.go"),
+            ("009-ipvs-controller", "network_services_controller.go"),
+            ("011-netpol-controller", "policy.go"),
+        )
+    ):
+        text = (folder / f"{name}-restore-input.restore").read_text()
+        header = f"I1121 01:34:{second:02}.00000{{}}       1"
+        if locks:
+            lines.append(f"{header.format(1)} {file}:100] Attained ipset mutex lock, continuing...")
+        lines.append(f"{header.format(2)} ipset.go:500] ipset (ipv6? false) restore looks like:\n{text.rstrip()}")
+        if locks:
+            lines.append(f"{header.format(3)} {file}:101] Returned ipset mutex lock")
+    return "\n".join(lines).encode() + b"\n"
+
+
+def test_a_restore_that_the_log_quotes_is_one_of_the_controller_that_held_the_lock(tmp_path):
+    path = tmp_path / "kube-router.log"
+    path.write_bytes(restores_logged(locks=True))
+    journal = InMemoryJournal()
+    tally = ingest(str(path), journal, about=About(year=2026, node="node1"))
+    assert (tally.format, tally.recognised, tally.unrecognised) == ("klog", 4, 0)
+    assert {entry.identity.split("/")[2] for entry in journal.read()} == {
+        "kube-router network services controller",
+        "kube-router network policy controller",
+    }
+    replayed = replay(journal=journal)
+    assert {(str(finding.key), finding.name, finding.status) for finding in replayed.findings} == {
+        ("ipset/node1/kube-router-svip", "ipset-lost-member", "open"),
+        ("ipset/node1/kube-router-svip-prt", "ipset-lost-member", "open"),
+    }
+    assert all("network policy controller at 01:34:03.000" in finding.explanation for finding in replayed.findings)
+
+
+def test_without_the_lines_of_the_lock_nobody_is_named_for_a_restore(tmp_path):
+    path = tmp_path / "kube-router.log"
+    path.write_bytes(restores_logged(locks=False))
+    journal = InMemoryJournal()
+    ingest(str(path), journal, about=About(year=2026))
+    assert {entry.identity.split("/")[2] for entry in journal.read()} == {"kube-router"}
+    assert replay(journal=journal).findings == []

@@ -18,6 +18,7 @@ from adapters.sources.dialect import About
 from adapters.sources_page import SOURCES, Source
 from adapters.stores.memory import InMemoryJournal
 from domain.resources import KINDS
+from tests.adapters.test_klog import restores_logged
 from tests.replaying import DATA, replay
 
 BY_TITLE = {source.title: source for source in SOURCES}
@@ -59,6 +60,15 @@ def test_every_reader_and_every_kind_of_record_has_its_section():
         assert f"\n## {source.title}\n" in PAGE
 
 
+def test_what_kube_router_quotes_shows_what_a_timeline_shows(tmp_path: Path):
+    journal = InMemoryJournal()
+    path = tmp_path / "kube-router.log"
+    path.write_bytes(restores_logged(locks=True))
+    ingest(str(path), journal, about=About(year=2026))
+    assert {finding.rule for finding in replay(journal=journal).findings} == {"NL107"}
+    assert BY_TITLE["Controller logs (klog)"].alone == BY_TITLE["ipsets of a node"].alone
+
+
 def test_every_wording_that_is_understood_has_its_row():
     rows = [line for line in PAGE.splitlines() if re.match(r"\| (\d+|requeue) \|", line)]
     assert len(rows) == len(klog_patterns.rows())
@@ -85,8 +95,9 @@ def test_by_itself_a_source_shows_what_it_is_said_to_show_and_no_more(title: str
     assert said - found <= set(UNSEEN), "no recording shows the others"
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if not source.alone], ids=lambda source: source.title)
-def test_testimony_by_itself_shows_nothing(source: Source, tmp_path: Path):
+@pytest.mark.parametrize("title", ["Kubernetes Events", "Controller logs (klog)"])
+def test_testimony_by_itself_shows_nothing(title: str, tmp_path: Path):
+    source = BY_TITLE[title]
     said = {
         klog.FORMAT: "I0704 06:57:37.123456       7 vpc.go:123] handle delete vpc shop\n"
         "E0704 06:57:38.123456       7 vpc.go:99] error syncing 'shop': it is in use, requeuing\n",

@@ -8,6 +8,7 @@ from domain import ipset
 from domain.decide import decide
 from domain.events import OBSERVED, Event
 from domain.ipset import DUMP, LOAD, RESTORE, Effect
+from domain.ipset_names import is_temporary, owner_of, temporary_name
 from domain.operations import MADE, SEEN, Operation, OrderKey
 from domain.resources import BY_RESOURCE, Key, kind_called
 from domain.world import World
@@ -81,7 +82,7 @@ def delta(added: Iterable[str] = (), removed: Iterable[str] = ()) -> Effect:
     ],
 )
 def test_a_set_belongs_to_whom_its_name_says(name, owner):
-    assert ipset.owner(name) == owner
+    assert owner_of(name) == owner
 
 
 @pytest.mark.parametrize(
@@ -116,17 +117,17 @@ def test_a_writer_is_who_its_name_says_and_a_project_or_two_roles_say_nothing(ac
     ],
 )
 def test_a_temporary_name_is_made_of_type_and_options_and_tells_them(options, name):
-    assert ipset.temporary_name(options) == name
+    assert temporary_name(options) == name
     type, *words = options.split()
     assert ipset.meaning_of_temporary(name) == (type, ipset.canonical_options(type, words))
-    assert ipset.is_temporary(name) and len(name) <= 31
+    assert is_temporary(name) and len(name) <= 31
 
 
 def test_other_temporary_names_are_known_as_such_and_an_own_one_is_no_controllers():
-    assert ipset.is_temporary("ovn40t0") and ipset.is_temporary("inet6:TMP-MOR3H7HU5JDLK6FI")
-    assert not ipset.is_temporary("TMP-mine") and not ipset.is_temporary("ovn40services")
+    assert is_temporary("ovn4t0") and is_temporary("inet6:TMP-MOR3H7HU5JDLK6FI")
+    assert not is_temporary("TMP-mine") and not is_temporary("ovn40services")
     own = ipset.own_temporary_name("kube-router-svip")
-    assert ipset.is_temporary(own) and ipset.meaning_of_temporary(own) == ("", "")
+    assert is_temporary(own) and ipset.meaning_of_temporary(own) == ("", "")
 
 
 def test_what_the_kernel_chooses_by_itself_is_no_difference():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from adapters.ingest import files_in
 from projections.findings.rule import ERROR, HEALED, OPEN, Finding
-from tests.replaying import DATA, LONG_SEARCH, Replayed, explained, recording, replay, timeline, truth_of
+from tests.replaying import DATA, LONG_SEARCH, Replayed, audit_id_of, explained, recording, replay, timeline, truth_of
 
 NAMES = ("s3-buggy", "s3-control-order", "mixed-seed7")
 EXAMPLES = 2_000 if LONG_SEARCH else 60
@@ -241,3 +241,32 @@ def test_a_folder_of_numbered_dumps_without_a_timeline_is_read_in_the_order_of_i
     assert names(again.findings) == names(run("s3-buggy").findings)
     assert {finding.known for finding in again.findings} == {False}
     assert all("inferred" in finding.explanation for finding in again.findings)
+
+
+@pytest.mark.parametrize(("name", "fault"), KNOWN)
+def test_with_the_audit_log_the_service_that_asks_for_the_member_is_a_witness(name, fault):
+    replayed = replay(*recording(name), timeline(name))
+    because = {
+        reason["auditID"]
+        for entry in truth_of(name)["faults"]
+        if "ipset" in entry["object"] and entry["overwrittenBy"]["ipsetSeq"] == fault["overwriting"]
+        for reason in entry["because"]
+        if "/services/" in reason["path"]
+    }
+    (finding,) = [
+        finding
+        for finding in replayed.findings
+        if finding.key.name == fault["set"] and seqs(replayed, finding, "overwriting") == {fault["overwriting"]}
+    ]
+    causes = [replayed.events[witness.at - 1] for witness in finding.witnesses if witness.role == "cause"]
+    assert [audit_id_of(event) for event in causes] == [*because]
+    assert [event.type for event in causes] == ["ServiceExternalAddressesChanged"]
+    assert finding.status == fault["status"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_with_everything_that_was_recorded_the_sets_findings_are_the_same(name):
+    replayed = replay(*recording(name), timeline(name), DATA / name / "watch.jsonl.gz", DATA / name / "final.yaml.gz")
+    assert {(f.id, f.status) for f in replayed.findings if f.key.kind == "ipset"} == {
+        (f.id, f.status) for f in run(name).findings
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 
-from domain.ipset import temporary_name
+from domain.ipset_names import temporary_name
 
 SVIP, PORTS = "kube-router-svip", "kube-router-svip-prt"
 LOCAL, NODES = "kube-router-local-ips", "kube-router-node-ips"
