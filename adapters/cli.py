@@ -253,7 +253,7 @@ def _starting(typed: str, known: Iterable[str]) -> list[CompletionItem]:
     "dialect",
     metavar="FORMAT",
     shell_complete=_complete_format,
-    help="What all the files are, where they do not show it.",
+    help="What all the files are, where they do not show it: audit.k8s.io, cloudevents, ipset, klog, objects.",
 )
 @click.option("--year", type=click.IntRange(1970, 9999), metavar="YEAR", help="Of log lines that name none.")
 @click.option("--timezone", metavar="ZONE", help="Of log lines that name none: Europe/Berlin or +02:00; else UTC.")
@@ -279,9 +279,10 @@ def replay(
 ) -> None:
     """Replay what was recorded of an incident; tell what went wrong, which write did it, and how to repair it.
 
-    PATH is a file (plain or gzip), a folder, or - for standard input: audit logs, watch streams and snapshots, controller
-    logs, ipset dumps, in any mix and order. Without --ledger nothing is kept; with it, more files can be replayed into
-    the same ledger later and land in their true place. SOURCE is one of the paths, or its last part.
+    PATH is a file (plain or gzip), a folder, or - for standard input: audit logs, watch streams, lists and objects of
+    kubectl, Kubernetes Events, controllers' logs, ipset dumps and restores, CloudEvents, in any mix and order. What a file
+    is, its content says. Without --ledger nothing is kept; with it, more files can be replayed into the same ledger
+    later and land in their true place. SOURCE is one of the paths, or its last part.
 
     Exit status: 0 no open error, 1 open errors, 2 the work could not be done.
     """
@@ -405,9 +406,11 @@ def _tell_of_bad_input(outcome: app.Outcome, ledger_path: str | None) -> None:
                 if ledger_path
                 else "with --ledger, `netledger verify --aside` lists"
             )
+            # Why the first could not be used mostly says what to do.
+            first = f" ({Paper().styled(tally.wrong[:300])})" if tally.wrong else ""
             tell(
                 f"{path}: {tally.unrecognised:,} of {counted(tally.records, 'record')} could not be read and "
-                f"{'was' if tally.unrecognised == 1 else 'were'} set aside; {kept} what and why"
+                f"{'was' if tally.unrecognised == 1 else 'were'} set aside{first}; {kept} what and why"
             )
         elif not tally.records:
             tell(f"{path}: skipped, it is empty")
@@ -654,7 +657,10 @@ def _times(moments: Sequence[str], wide: bool) -> list[str]:
 @ledger_option
 @headers_option
 @click.option(
-    "--open", "only_open", is_flag=True, help="Only what is wrong at the end: not what healed or may yet come."
+    "--open",
+    "only_open",
+    is_flag=True,
+    help="Only what is wrong at the end: not what is unknown, healed or may yet come.",
 )
 @output_option("table", "wide", "json", "yaml", "name")
 @explained
@@ -698,7 +704,7 @@ def _finding_table(rows: list[dict[str, Any]], *, wide: bool, headers: bool) -> 
     header = ["STATUS", "SEVERITY", "SINCE", "UNTIL", "FINDING", "RESOURCE", *(["ID", "ROOT"] if wide else [])]
     moments = [row[side]["at"] if row[side] else "-" for side in ("since", "until") for row in rows]
     times = _times(moments, wide)
-    styles = {"open": "red", "pending": "yellow"}
+    styles = {"open": "red", "unknown": "magenta", "pending": "yellow"}
     cells = [
         (
             styles.get(row["status"], ""),

@@ -48,7 +48,7 @@ class Tally(msgspec.Struct):
     """What became of the records of one source, in this reading: the five counts add up to `records`.
 
     `ignored` say nothing about our kinds; `unknown` are good records whose words the dialect's tables do not know;
-    `unrecognised` could not be read.
+    `unrecognised` could not be read, and `wrong` says where and why the first of them could not.
     """
 
     path: str
@@ -59,6 +59,7 @@ class Tally(msgspec.Struct):
     unknown: int = 0
     unrecognised: int = 0
     duplicates: int = 0
+    wrong: str = ""
 
 
 class Span(msgspec.Struct):
@@ -131,7 +132,7 @@ def files_in(paths: Iterable[str]) -> list[str]:
             inside = sorted(str(file) for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
             if not inside:
                 raise NothingToRead(
-                    f"{path}: the folder holds no files; name the audit logs, or the folder they are in"
+                    f"{path}: the folder holds no files; name the recordings, or the folder they are in"
                 )
             found.update(dict.fromkeys(inside))
         elif place.exists():
@@ -253,6 +254,7 @@ class _Reading:
         elif isinstance(what, str):
             tally.records += 1
             tally.unrecognised += 1
+            tally.wrong = tally.wrong or f"line {number}: {what}"
             self.aside.append(Aside.of(number, what, payload))
             self.held += len(payload)
         else:

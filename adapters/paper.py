@@ -15,7 +15,16 @@ from typing import NamedTuple, TextIO
 WIDTH_OF_FILES = 100
 """How wide text is that goes to a file or a pipe, unless COLUMNS says otherwise."""
 
-_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold red": "1;31"}
+_CODES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "magenta": "35",
+    "cyan": "36",
+    "bold red": "1;31",
+}
 _SHOWN = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {10: "\\n", 9: "\\t"}
 
 

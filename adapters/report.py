@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from adapters.app import Outcome, Store, silences, span_of
+from adapters.ingest import UNKNOWN_FORMAT
 from adapters.paper import Paper, counted
+from adapters.sources import audit_log, cloudevents, ipset, klog, objects
 from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
 from adapters.sources.ipset_text import restore_text
@@ -281,6 +283,7 @@ def _key(key: Key, uid: str) -> dict[str, Any]:
 
 
 _STYLES = {OPEN: "bold red", UNKNOWN: "magenta", PENDING: "yellow", HEALED: "green"}
+_REPAIR = {PENDING: "If it stays so", UNKNOWN: "If it is so"}
 _WITNESS_STYLES = {"lost": "bold", "overwriting": "bold"}
 _ITEMS_SHOWN = 20
 
@@ -294,7 +297,10 @@ def text(report: dict[str, Any], paper: Paper) -> Iterator[str]:
         yield from finding_text(finding, paper, findings)
     if not findings:
         yield ""
-        yield paper.styled(_clean(report["coverage"]), "green")
+        if report["ledger"]["events"]:
+            yield paper.styled(_clean(report["coverage"]), "green")
+        else:
+            yield paper.styled("Nothing that could be read is about a network, so there is nothing to judge.", "yellow")
 
 
 def together(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -310,17 +316,11 @@ def together(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
     sources, ledger, coverage = report["sources"], report["ledger"], report["coverage"]
-    counts = {
-        name: sum(source[name] for source in sources)
-        for name in ("records", "recognised", "ignored", "unrecognised", "duplicates")
-    }
     files = counted(len(sources), "file") if len(sources) != 1 else called(sources[0]["path"])
     yield f"Replayed {paper.styled(files, 'bold')}"
-    yield from paper.row(
-        "records",
-        f"{counts['records']:,}: {counts['recognised']:,} on networks, {counts['ignored']:,} on others, "
-        f"{counts['unrecognised']:,} unreadable, {counted(counts['duplicates'], 'duplicate')}",
-    )
+    yield from paper.row("records", _counts([source for source in sources if source["format"] != UNKNOWN_FORMAT]))
+    for number, line in enumerate(_sources(sources)):
+        yield from paper.row("" if number else "sources" if len(sources) > 1 else "source", line)
     yield from paper.row("time", _stretch(coverage["from"], coverage["to"]))
     if coverage["revisions"]:
         yield from paper.row("revisions", "{} to {}".format(*coverage["revisions"]))
@@ -337,6 +337,49 @@ def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
         yield ", ".join(paper.styled(words, _STYLES[status]) for status, words in _tally(report["findings"]))
 
 
+FORMATS = {
+    audit_log.FORMAT: "audit log",
+    objects.FORMAT: "API objects",
+    klog.FORMAT: "controller's log",
+    ipset.FORMAT: "ipsets",
+    cloudevents.FORMAT: "CloudEvents",
+    UNKNOWN_FORMAT: "in no known format, skipped",
+}
+"""What a source was seen to be, in words."""
+
+_SOURCES_NAMED = 20
+
+
+def _sources(sources: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What each source was seen to be and, where there are several, what was in it."""
+    if len(sources) == 1:
+        yield FORMATS[sources[0]["format"]]
+        return
+    names = [called(source["path"]) for source in sources]
+    lasts = [Path(name).name for name in names]
+    for source, name, last in list(zip(sources, names, lasts, strict=True))[:_SOURCES_NAMED]:
+        counts = f", {_counts([source], brief=True)}" if source["format"] != UNKNOWN_FORMAT else ""
+        yield f"{last if lasts.count(last) == 1 else name}: {FORMATS[source['format']]}{counts}"
+    if (left := len(sources) - _SOURCES_NAMED) > 0:
+        yield f"and {counted(left, 'more file')} (-o json names them all)"
+
+
+def _counts(sources: Sequence[dict[str, Any]], *, brief: bool = False) -> str:
+    """How many records there are of which sort; in brief, only those sorts that there are."""
+    count = {
+        name: sum(source[name] for source in sources)
+        for name in ("records", "recognised", "ignored", "unknown", "unrecognised", "duplicates")
+    }
+    parts = [
+        (f"{count['recognised']:,} on networks", True),
+        (f"{count['ignored']:,} on others", count["ignored"] or not brief),
+        (f"{count['unknown']:,} in unknown words", count["unknown"]),
+        (f"{count['unrecognised']:,} unreadable", count["unrecognised"] or not brief),
+        (counted(count["duplicates"], "duplicate"), count["duplicates"] or not brief),
+    ]
+    return f"{count['records']:,}: {', '.join(words for words, is_told in parts if is_told)}"
+
+
 def _ahead(clock: dict[str, Any]) -> str:
     name = Path(clock["source"]).name
     return (
@@ -347,6 +390,7 @@ def _ahead(clock: dict[str, Any]) -> str:
 
 def missing(coverage: dict[str, Any], sources: Sequence[dict[str, Any]] = ()) -> str:
     """What the log cannot speak for, in words; empty where nothing is missing that can be noticed."""
+    known = [source for source in sources if source["format"] != UNKNOWN_FORMAT]
     told = [
         (coverage["unknown_beginnings"], "resource first heard of in mid-life", "resources first heard of in mid-life"),
         (coverage["truncated"], "record cut short by the API server", "records cut short by the API server"),
@@ -357,7 +401,8 @@ def missing(coverage: dict[str, Any], sources: Sequence[dict[str, Any]] = ()) ->
         ),
         (len(coverage["gaps"]), "change whose own record is missing", "changes whose own records are missing"),
         (len(coverage["silences"]), "silence in an audit log", "silences in audit logs"),
-        (sum(source["unrecognised"] for source in sources), "unreadable record", "unreadable records"),
+        (sum(source["unrecognised"] for source in known), "unreadable record", "unreadable records"),
+        (len(sources) - len(known), "file in no known format", "files in no known format"),
     ]
     return "; ".join(counted(count, one, more) for count, one, more in told if count)
 
@@ -441,9 +486,7 @@ def finding_text(finding: dict[str, Any], paper: Paper, others: Sequence[dict[st
         yield from paper.paragraph(f"and {counted(left, 'more event')} (-o json names them all)", 6, "dim")
     if finding["repair"]:
         yield ""
-        yield paper.styled(
-            "  If it stays so, in this order:" if status == PENDING else "  Repair, in this order:", "bold"
-        )
+        yield paper.styled(f"  {_REPAIR.get(status, 'Repair')}, in this order:", "bold")
         for number, step in enumerate(finding["repair"], 1):
             yield from paper.paragraph(f"{number}. {step['why']}:", 5, first=2)
             yield paper.styled(f"     {step['run']}", "cyan")

@@ -41,6 +41,18 @@ def test_every_rule_and_every_kind_has_its_section():
     assert lifecycles.count("```mermaid") == len(LIFECYCLES)
 
 
+def test_the_architecture_page_names_every_module():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page[page.index("## What there is") : page.index("## Properties")]
+    named = set(re.findall(r"[a-z_]+", table))
+    modules = {
+        path.stem
+        for folder in ("domain", "projections", "adapters", "adapters/sources")
+        for path in (ROOT / folder).glob("[a-z]*.py")
+    }
+    assert modules - named == set()
+
+
 # ---- links
 
 

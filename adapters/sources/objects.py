@@ -183,6 +183,8 @@ class Reading:
         try:
             seen = _read(body)
             if seen.apiVersion.startswith("audit.k8s.io/") and not type:
+                if seen.kind == "Policy":  # the audit policy, in the folder of its log
+                    return Found(line, body, Ignored(""))
                 return Found(line, body, audit_log.classify(body))
             if why := _is_no_object(seen, body):
                 return Found(line, payload, why)

@@ -22,7 +22,7 @@ from projections.findings.namespace_not_bound import NamespaceNotBound
 from projections.findings.orphaned_subnet import OrphanedSubnet
 from projections.findings.overdue import Overdue, Reactions
 from projections.findings.ready_without_configuration import ReadyWithoutConfiguration
-from projections.findings.rule import OPEN, STATUSES, UNKNOWN, Conclusion, Finding, Rule, Witness
+from projections.findings.rule import OPEN, STATUSES, UNKNOWN, Conclusion, Finding, Rule, Witness, called
 from projections.findings.stuck_deletion import StuckDeletion
 from projections.ipset_membership import Memberships
 
@@ -97,17 +97,30 @@ class Judge:
         others += [r for r in refusals if not explained(r, others) and not _of_a_leak(r, leaks)]
         _join(others)
         for finding in others:
-            if lost and finding.status == OPEN and _rests_on(finding, lost, event):
-                finding.status = UNKNOWN
+            if finding.status == OPEN and (gap := _missing(finding, lost, event)) is not None:
+                _doubt(finding, gap)
         return sorted(others, key=lambda finding: (STATUSES.index(finding.status), finding.since, finding.id))
 
 
-def _rests_on(finding: Finding, lost: Sequence[Gap], event: Callable[[int], Event]) -> bool:
-    """Whether a lost record was about what a finding is about, what it cites, or a neighbour of either."""
+def _missing(finding: Finding, lost: Sequence[Gap], event: Callable[[int], Event]) -> Gap | None:
+    """The first lost record that was about what a finding is about, what it cites, or a neighbour of either."""
+    if not lost:
+        return None
     concerned = {finding.key.tag}
     for witness in finding.witnesses:
         concerned.update(event(witness.at).tags)
-    return any(gap.key.tag in concerned or finding.key.tag in gap.tags for gap in lost)
+    return next((gap for gap in lost if gap.key.tag in concerned or finding.key.tag in gap.tags), None)
+
+
+def _doubt(finding: Finding, gap: Gap) -> None:
+    """Make a finding unknown: it says which record is missing, and cites what shows that."""
+    finding.status = UNKNOWN
+    upto = f", up to revision {gap.revision}," if gap.revision is not None else ""
+    finding.explanation += (
+        f" Whether it is so is unknown: a record about {called(gap.key)}{upto} must be missing, because {gap.why}."
+    )
+    if all(witness.at != gap.at for witness in finding.witnesses):
+        finding.witnesses = sorted([*finding.witnesses, Witness("gap", gap.at)], key=lambda witness: witness.at)
 
 
 def _watches(rule: Rule, kind: str, event: str) -> bool:

@@ -628,6 +628,32 @@ def test_quirk_28_the_servers_start_is_ignored():
     assert codes[304] > 0
 
 
+def test_quirk_29_a_webhooks_batch_is_read_and_twice_is_once(tmp_path):
+    batch = gzip.decompress((DATA / "s0-buggy" / "webhook-body.json.gz").read_bytes())
+    items = json.loads(batch)["items"]
+    assert json.loads(batch)["kind"] == "EventList" and len(items) > 1
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    once.write_bytes(batch)
+    twice.write_bytes(batch + b"\n" + batch)
+    run, again = replay(once), replay(twice)
+    assert run.tallies[0].records == len(items) and run.tallies[0].unrecognised == 0
+    assert {finding.name for finding in run.open_errors} >= {"lost-update"}
+    assert again.digest == run.digest
+    assert again.tallies[0].duplicates == run.tallies[0].recognised == again.tallies[0].recognised
+
+
+def test_quirk_30_a_raw_watch_is_read_and_its_error_is_kept_aside():
+    whole = replay(DATA / PLAIN / "watch-raw.jsonl.gz")
+    lines = gzip.decompress((DATA / PLAIN / "watch-raw.jsonl.gz").read_bytes()).splitlines()
+    bookmarks = sum(json.loads(line)["type"] == "BOOKMARK" for line in lines)
+    [tally] = whole.tallies
+    assert bookmarks and tally.ignored == bookmarks and tally.unrecognised == 0
+    assert tally.recognised + tally.duplicates == len(lines) - bookmarks
+    [ended] = replay(DATA / PLAIN / "watch-raw-too-old.jsonl.gz").tallies
+    assert (ended.records, ended.unrecognised) == (1, 1)
+    assert "the watch ended here" in ended.wrong and "410 Expired" in ended.wrong
+
+
 def test_quirk_31_sets_and_members_in_any_order_are_the_same_dump(tmp_path):
     """Two dumps of one state, the second with its sets and members turned round and other numbers of the kernel's."""
     first = (DATA / "s3-buggy" / "ipset" / "012-netpol-controller-after-restore.save").read_text()

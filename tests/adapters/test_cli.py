@@ -661,3 +661,36 @@ def test_a_source_whose_clock_is_ahead_is_put_right_and_stays_so_in_the_ledger(t
 def test_a_wrong_word_on_a_source_is_said_to_be_wrong(options, said):
     result = run("replay", SHOP, *options)
     assert result.exit_code == 2 and said in result.stderr, result.stderr
+
+
+def test_the_help_names_every_format():
+    from adapters.sources.dialects import DIALECTS
+
+    told = " ".join(run("replay", "--help").stdout.split())
+    assert f"where they do not show it: {', '.join(sorted(dialect.FORMAT for dialect in DIALECTS))}." in told
+
+
+def test_a_log_without_a_year_says_what_to_do():
+    line = b"I0704 06:57:37.123456       7 vpc.go:123] handle delete vpc shop\n"
+
+    def piped(*options: str) -> tuple[str, int]:
+        child = start("replay", "-", *options, stdin=subprocess.PIPE)
+        _, told = child.communicate(line, timeout=60)
+        return told.decode(), child.returncode
+
+    told, _ = piped()
+    assert "standard input: 1 of 1 record could not be read and was set aside (line 1: its header has no year" in told
+    assert "say --year" in told
+    assert piped("--year", "2026") == ("", 0)
+
+
+def test_a_folder_may_hold_what_is_no_recording(tmp_path):
+    shutil.copytree(DATA / "s3-buggy", tmp_path / "s3")
+    (tmp_path / "s3" / "README.md").write_text("# What happened\n")
+    policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}
+    (tmp_path / "s3" / "policy.yaml").write_text(yaml.safe_dump(policy))
+    result = run("replay", tmp_path / "s3")
+    assert result.exit_code == 1 and "2 open errors" in result.stdout
+    skipped = [line.split(": ")[1].rpartition("/")[2] for line in result.stderr.splitlines()]
+    assert skipped == ["README.md", "truth.json.gz"], result.stderr
+    assert "policy.yaml: API objects, 1: 0 on networks, 1 on others" in result.stdout

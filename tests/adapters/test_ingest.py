@@ -365,7 +365,7 @@ def test_a_path_that_is_not_there_is_named_with_what_to_do():
 
 
 def test_a_folder_without_files_is_named_with_what_to_do(tmp_path):
-    with pytest.raises(NothingToRead, match="holds no files; name the audit logs"):
+    with pytest.raises(NothingToRead, match="holds no files; name the recordings"):
         files_in([str(tmp_path)])
 
 

@@ -14,9 +14,12 @@ import jsonschema
 import pytest
 
 from adapters import app, report
+from adapters.ingest import UNKNOWN_FORMAT
 from adapters.paper import Paper, counted
+from adapters.sources import dialects
 from domain.resources import KINDS
 from projections.findings.judge import RULES
+from projections.findings.rule import STATUSES
 from tests.replaying import DATA, recording, replayed
 
 RECORDINGS = sorted(folder.name for folder in DATA.iterdir() if folder.is_dir() and folder.name != "public")
@@ -41,7 +44,7 @@ def of(name: str) -> dict[str, Any]:
 def assert_valid(document: dict[str, Any]) -> None:
     assert [f"{error.json_path}: {error.message}" for error in VALIDATOR.iter_errors(document)] == []
     for source in document["sources"]:
-        counts = [source[name] for name in ("recognised", "ignored", "unrecognised", "duplicates")]
+        counts = [source[name] for name in ("recognised", "ignored", "unknown", "unrecognised", "duplicates")]
         assert sum(counts) == source["records"], source
 
 
@@ -196,7 +199,9 @@ def test_what_the_log_cannot_speak_for_is_said():
     assert report.missing(coverage) == "1 resource first heard of in mid-life; 2 records cut short by the API server"
     nothing = {**dict.fromkeys(coverage, 0), "gaps": [], "silences": []}
     assert report.missing(nothing) == ""
-    assert report.missing(nothing, [{"unrecognised": 2}, {"unrecognised": 1}]) == "3 unreadable records"
+    sources = [{"format": "klog", "unrecognised": 2}, {"format": "ipset", "unrecognised": 1}]
+    assert report.missing(nothing, sources) == "3 unreadable records"
+    assert report.missing(nothing, [{"format": "unknown", "unrecognised": 9}]) == "1 file in no known format"
     assert report.missing({**nothing, "silences": [{}]}) == "1 silence in an audit log"
 
 
@@ -227,6 +232,61 @@ def test_one_is_counted_in_the_singular():
         "2 records",
         "1,234 records",
     ]
+
+
+def test_of_several_sources_it_is_said_what_each_was_seen_to_be(tmp_path: Path):
+    (tmp_path / "notes.md").write_text("What we saw that night.\n")
+    (tmp_path / "a.log").write_text(
+        "I0704 06:57:37.123456       7 vpc.go:123] handle delete vpc shop\n"
+        "I0704 06:57:38.123456       7 vpc.go:124] frobnicate\n"
+    )
+    folder = DATA / "s3-buggy"
+    paths = [folder / "audit.log.gz", folder / "watch.jsonl.gz", folder / "ipset.jsonl", *sorted(tmp_path.iterdir())]
+    document = answer(*paths)
+    assert_valid(document)
+    shown = list(report.text(document, Paper(80)))
+    assert shown[1:7] == [
+        "  records   511: 39 on networks, 471 on others, 1 in unknown words, 0",
+        "            unreadable, 0 duplicates",
+        "  sources   audit.log.gz: audit log, 483: 12 on networks, 471 on others",
+        "            watch.jsonl.gz: API objects, 12: 12 on networks",
+        "            ipset.jsonl: ipsets, 14: 14 on networks",
+        "            a.log: controller's log, 2: 1 on networks, 1 in unknown words",
+    ]
+    assert shown[7] == "            notes.md: in no known format, skipped"
+
+
+def test_of_one_source_it_is_said_what_it_was_seen_to_be():
+    assert "  source    audit log" in lines("s0-buggy")
+
+
+def test_files_of_one_name_are_told_apart_and_not_all_of_many_are_named():
+    source = dict.fromkeys(("records", "recognised", "ignored", "unknown", "unrecognised", "duplicates"), 0)
+    some = [{**source, "format": "klog", "path": f"{number}/a.log"} for number in range(25)]
+    told = list(report._sources(some))
+    assert told[0] == "0/a.log: controller's log, 0: 0 on networks" and len(told) == 21
+    assert told[-1] == "and 5 more files (-o json names them all)"
+
+
+def test_every_format_has_its_words():
+    assert set(report.FORMATS) == {*(dialect.FORMAT for dialect in dialects.DIALECTS), UNKNOWN_FORMAT}
+    assert set(report.FORMATS) == set(SCHEMA["properties"]["sources"]["items"]["properties"]["format"]["enum"])
+
+
+def test_what_is_about_no_network_is_not_called_clean(tmp_path: Path):
+    path = tmp_path / "a.log"
+    path.write_text("I0704 06:57:38.123456       7 vpc.go:124] frobnicate\n")
+    last = list(report.text(answer(path), Paper()))[-1]
+    assert last == "Nothing that could be read is about a network, so there is nothing to judge."
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_finding_of_any_status_can_be_told_in_colour(status: str):
+    finding = {**of("s0-buggy")["findings"][0], "status": status}
+    document = {**of("s0-buggy"), "findings": [finding]}
+    told = "\n".join(report.text(document, Paper(80, colour=True, terminal=True)))
+    assert status.upper() in told
+    assert ("If it is so, in this order:" in told) is (status == "unknown")
 
 
 # ---- columns

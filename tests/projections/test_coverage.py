@@ -101,7 +101,22 @@ def test_a_finding_is_unknown_where_a_record_of_its_resource_or_a_neighbour_was_
     stuck(story)
     story.given.unseen(where, {"spec.a": 1})
     story.when.status(where, {"b": 1})
-    assert story.finding("stuck-deletion", after=3600).status == UNKNOWN
+    finding = story.finding("stuck-deletion", after=3600)
+    assert finding.status == UNKNOWN
+    said = f"a record about {where.replace('/', ' ').replace('vpc', 'VPC')}, up to revision {story.revision}, must be missing"
+    assert said in finding.explanation and finding.explanation.endswith(f"{coverage.CHANGED}.")
+    [gap] = story.reading.gaps
+    assert gap.at in {witness.at for witness in finding.witnesses if witness.role == "gap"}
+    assert [witness.at for witness in finding.witnesses] == sorted({witness.at for witness in finding.witnesses})
+
+
+def test_what_shows_that_a_record_is_missing_is_cited_once():
+    story = Story()
+    stuck(story)
+    story.given.unseen("subnet/net", {"spec.a": 1})
+    story.when.status("subnet/net", {"b": 1})
+    first, second = (story.finding("stuck-deletion", after=3600) for _ in range(2))
+    assert first.witnesses == second.witnesses and first.explanation == second.explanation
 
 
 def test_a_record_lost_elsewhere_leaves_a_finding_as_it_is():
