@@ -164,7 +164,8 @@ def span_of(journal: Journal) -> Span:
             one = msgspec.msgpack.decode(source.summary, type=Span)
             for time in (one.first, one.last):
                 if time:
-                    whole.reach(iso(moment(time, "a record's time") - one.skew) if one.skew else time)
+                    right = iso(moment(time, "a record's time") - one.skew) if one.skew else time
+                    whole.reach(right, clocked=bool(one.first))
     return whole
 
 

@@ -75,13 +75,18 @@ class Span(msgspec.Struct):
     stretches: list[tuple[str, str]] = []
     minute: str = ""  # the last one that was noted
 
-    def reach(self, time: str) -> None:
-        """Take in one record's time. RFC 3339 times in UTC compare as text; what is no time is left out."""
+    def reach(self, time: str, clocked: bool = True) -> None:
+        """Take in one record's time. RFC 3339 times in UTC compare as text; what is no time is left out.
+
+        What has no clock names times that may be years old, and at its end one before which it did not end.
+        """
         if len(time) < 20 or time[4] != "-" or time[10] != "T" or not time[:4].isdecimal():
             return
         if time > self.last:
             self.last = time
-        if not self.first or (time and time < self.first):
+        if not clocked:
+            return
+        if not self.first or time < self.first:
             self.first = time
         if not time.startswith(self.minute) or not self.minute:
             self.minute = time[:16]
@@ -208,6 +213,7 @@ class _Reading:
         self.progress = progress
         self.tally = Tally(about.path, UNKNOWN_FORMAT)
         self.source = 0
+        self.clocked = True
         self.span = Span()
         self.records: list[Record] = []
         self.held = 0
@@ -224,6 +230,7 @@ class _Reading:
                 return self.tally
             dialect = dialects.recognise([line for _, line, wrong in beginning if not wrong])
         self.tally.format = dialect.FORMAT
+        self.clocked = dialect.CLOCKED
         self.source = self.journal.source(self.tally.path, self.tally.format)
         before = next(source for source in self.journal.sources() if source.id == self.source)
         if before.summary:
@@ -247,7 +254,7 @@ class _Reading:
         tally = self.tally
         if isinstance(what, Recognised):
             tally.records += 1
-            self.span.reach(what.time)
+            self.span.reach(what.time, self.clocked)
             self.heads.append(moved(what.heads, self.span.skew))
             self.records.append(Record(what.identity, what.fingerprint, number, payload))
             self.held += len(payload)
@@ -259,7 +266,7 @@ class _Reading:
             self.held += len(payload)
         else:
             tally.records += what.records
-            self.span.reach(what.time)
+            self.span.reach(what.time, self.clocked)
             if isinstance(what, Ignored):
                 tally.ignored += what.records
             else:

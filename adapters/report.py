@@ -421,8 +421,10 @@ def as_of(coverage: dict[str, Any]) -> str:
 
 
 def _stretch(first: str | None, last: str | None) -> str:
-    if not first or not last:
+    if not last:
         return "-"
+    if not first:
+        return f"{last[:10]} {last[11:23].rstrip('Z')} UTC or later, when the last object says that something happened"
     day, until = first[:10], last[:10]
     return f"{day} {first[11:23].rstrip('Z')} to {until + ' ' if until != day else ''}{last[11:23].rstrip('Z')} UTC"
 

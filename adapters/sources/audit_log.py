@@ -42,6 +42,7 @@ from domain.order import Head
 from domain.resources import BY_RESOURCE, Key, Kind
 
 FORMAT = "audit.k8s.io"
+CLOCKED = True
 PREFIX = "audit"
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})

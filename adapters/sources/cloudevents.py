@@ -22,6 +22,7 @@ from adapters.sources.dialect import About, Found, Ignored, Line, NotARecord, Re
 from adapters.sources.documents import compact
 
 FORMAT = "cloudevents"
+CLOCKED = True
 
 RECORD_TYPE = "io.netledger.record."
 """What the type of a record's event starts with; its prefix comes behind."""

@@ -80,6 +80,8 @@ class Reader(Protocol):
 
     FORMAT: str
     """Its name for people, and for `--format`."""
+    CLOCKED: bool
+    """Whether its records say when they were made: else their times are only such that they cannot be older."""
 
     def recognises(self, beginning: list[bytes]) -> bool:
         """Whether a source that begins with these lines (some hundred) is in this dialect."""

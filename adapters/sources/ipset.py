@@ -29,6 +29,7 @@ from domain.order import Head
 from domain.resources import Key
 
 FORMAT = "ipset"
+CLOCKED = True
 PREFIX = "ipset"
 
 TEXT_BYTES = 32 << 20

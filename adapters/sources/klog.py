@@ -47,6 +47,7 @@ from domain.order import Head
 from domain.resources import BY_NAME, Key
 
 FORMAT = "klog"
+CLOCKED = True
 PREFIX = "klog"
 
 RECORD_BYTES = 1 << 20

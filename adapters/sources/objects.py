@@ -36,6 +36,7 @@ from domain.order import OBJECTS_KEPT, Head
 from domain.resources import BY_TITLE, Key, Kind
 
 FORMAT = "objects"
+CLOCKED = False
 PREFIX = "object"
 
 CREATED, THERE, GONE = "created", "seen", "gone"
