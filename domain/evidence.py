@@ -47,7 +47,8 @@ def is_of_an_object(head: Head) -> bool:
 def by_object(head: Head) -> tuple[Any, ...]:
     """The key by which `join` wants its stream sorted: an object's revisions, of each the highest rank first; its end."""
     ends = head.outcome in (REMOVED, SEEN_GONE)
-    return head.uid, ends, 0 if ends else head.revision, _rank(head), head.time, head.identity, head.part
+    first = head.time if head.clocked else -head.time  # who names the later moment knows more
+    return head.uid, ends, 0 if ends else head.revision, _rank(head), first, head.identity, head.part
 
 
 def join(shown: Iterable[Shown]) -> Iterator[Shown]:

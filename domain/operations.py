@@ -29,6 +29,9 @@ SEEN_GONE = "seen-gone"  # a source shows that the object went, and not by whose
 MISSED = "missed"  # the answer shows a change whose own write is not in the log
 TESTIFIED = "testified"  # a controller's log or a Kubernetes Event says so: a claim about what was done
 
+FIELD_MANAGER = " (field manager)"
+"""What an actor's name ends in where it is known only as a field manager, from an object's `managedFields`."""
+
 FINALIZERS = "metadata.finalizers"
 DELETION = "metadata.deletionTimestamp"
 

@@ -15,7 +15,7 @@ from domain import lifecycle
 from domain.events import OBSERVED, REFUSED, RUNS, TESTIMONIES, Event, Vocabulary
 from domain.ipset import LISTED
 from domain.kinds import VOCABULARY
-from domain.operations import DELETION, FINALIZERS, UNKNOWN, Fields, request_of
+from domain.operations import DELETION, FIELD_MANAGER, FINALIZERS, UNKNOWN, Fields, request_of
 from domain.resources import FINALIZER, KINDS, Key
 
 DEPARTED_KEPT = 4_000
@@ -256,9 +256,11 @@ class World:
         """Whether somebody else took an object's finalizer off than the controller that had put it on.
 
         One that came with the create is its maker's only if that is a controller: a backup is restored with finalizers.
-        A watch does not say who it was.
+        A watch does not say who it was, or only by the name of a field manager, which is none of an audit log's names.
         """
         guard = resource.guarded_by
+        if guard.endswith(FIELD_MANAGER) != actor.endswith(FIELD_MANAGER):
+            return False
         if not guard or not actor or guard == actor or actor in self.controllers:
             return False
         return guard in self.controllers

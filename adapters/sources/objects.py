@@ -7,7 +7,9 @@ whom it concerns: a Kubernetes Event to `kubernetes_events.py`, an audit EventLi
 `audit_log.py`.
 
 An ADDED is a creation only where the stream shows that: a watch begins with ADDED for all that is there. `Reading` tells
-the two apart, and keeps what it found in the record's identity: `object:<uid>@<revision>/created`, `/seen` or `/gone`.
+the two apart, and keeps what it found in the record's identity: `object:<uid>@<revision>/created`, `/seen` or `/gone`;
+`/shown` is of a list or a single object. With `managed/` before it the object has its `managedFields`, which say more: so
+the same revision shown in two ways is two records, and it does not matter which is read first.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from adapters.sources.api_object import (
 )
 from adapters.sources.dialect import About, Found, Ignored, Line, NotARecord, Recognised, iso, moment
 from adapters.sources.documents import documents
-from domain.operations import SEEN, SEEN_GONE, Operation, OrderKey
+from domain.operations import FIELD_MANAGER, SEEN, SEEN_GONE, Operation, OrderKey
 from domain.order import OBJECTS_KEPT, Head
 from domain.resources import BY_TITLE, Key, Kind
 
@@ -39,7 +41,8 @@ FORMAT = "objects"
 CLOCKED = False
 PREFIX = "object"
 
-CREATED, THERE, GONE = "created", "seen", "gone"
+CREATED, THERE, GONE, SHOWN = "created", "seen", "gone", "shown"
+_VERBS = {CREATED: "create", THERE: "watch", GONE: "watch", SHOWN: "snapshot"}
 _SHOWS = frozenset({"ADDED", "MODIFIED", "DELETED"})
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _LONGEST_GRACE = 10 * 365 * 86_400
@@ -212,7 +215,7 @@ class Reading:
             self._become_live(revision)
             return GONE
         if not type:
-            return THERE
+            return SHOWN
         again = metadata.uid in self._shown
         self._shown[metadata.uid] = None
         if len(self._shown) > OBJECTS_KEPT:
@@ -244,14 +247,14 @@ def heads(identity: str, payload: bytes) -> list[Head]:
 
 def operation(payload: bytes, order: OrderKey, outcome: str) -> Operation:
     """What an object was at its revision. Its actor is a guess at best: who wrote last, where `managedFields` say so."""
-    type, body = _opened(payload)
+    _, body = _opened(payload)
     seen = _read(body)
     kind = _kind_of(seen)
     assert kind is not None, "only recognised records come here"
     return Operation(
         order=order,
         key=_key(kind, seen.metadata),
-        verb="create" if order.identity.endswith(f"/{CREATED}") else "watch" if type else "snapshot",
+        verb=_VERBS[order.identity.rpartition("/")[2]],
         outcome=outcome,
         actor=_writer(seen.metadata.managedFields or []),
         time=order.time,
@@ -267,7 +270,7 @@ def read_again(identity: str, payload: bytes) -> Recognised:
     seen = _read(body)
     kind = _kind_of(seen)
     ending = identity.rpartition("/")[2]
-    fits = {"DELETED": {GONE}, "ADDED": {CREATED, THERE}}.get(type, {THERE})
+    fits = {"DELETED": {GONE}, "ADDED": {CREATED, THERE}, "MODIFIED": {THERE}}.get(type, {SHOWN})
     if kind is None or ending not in fits:
         raise NotARecord(f"the object in it does not make the record {identity[:200]}")
     record = _record(kind, seen, body, ending)
@@ -290,7 +293,8 @@ def _record(kind: Kind, seen: _Seen, body: bytes, ending: str) -> Recognised:
         fields = fields_of(shown_as(kind, body))
     except UNREADABLE as error:
         raise NotARecord(f"this {seen.kind} cannot be read: {why_unreadable(error)}") from None
-    identity = f"{PREFIX}:{metadata.uid}@{metadata.resourceVersion}/{ending}"
+    managed = "managed/" if metadata.managedFields else ""
+    identity = f"{PREFIX}:{metadata.uid}@{metadata.resourceVersion}/{managed}{ending}"
     head = _head(kind, seen, identity)
     # Over what it says: with `managedFields` or without, as JSON or as YAML, it is the same.
     said = msgspec.json.encode((head.key, fields), order="deterministic")
@@ -363,7 +367,7 @@ def _writer(written: list[_Written]) -> str:
     """Who wrote last, where one alone did: times are in whole seconds."""
     latest = max((one.time for one in written if one.time), default="")
     writers = {one.manager for one in written if one.time == latest and latest}
-    return f"{writers.pop()} (field manager)" if len(writers) == 1 and all(writers) else ""
+    return f"{writers.pop()}{FIELD_MANAGER}" if len(writers) == 1 and all(writers) else ""
 
 
 # ---- forms

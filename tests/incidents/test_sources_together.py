@@ -112,6 +112,12 @@ def test_the_order_of_the_files_changes_nothing(name):
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize("name", [*SMALL, "mixed-small"])
+def test_of_a_watch_and_a_list_it_does_not_matter_which_is_read_first(name):
+    paths = [watch(name), DATA / name / "final.yaml.gz"]
+    assert replay(*paths).judged.digest == replay(*reversed(paths)).judged.digest
+
+
 @pytest.mark.parametrize("name", ["s1-buggy", "s4-buggy"])
 def test_a_watch_that_comes_later_makes_the_ledger_that_both_make_at_once(name, tmp_path):
     with app.opened(str(tmp_path / "kept.ledger")) as store:
