@@ -393,11 +393,16 @@ def _without_ledger(files: list[str], asked: Sequence[str], ledger_path: str | N
     return [file for file in files if file == "-" or file in asked or Path(file).resolve() not in beside]
 
 
+_NAMED = 5
+"""How many files that cannot be used are named in one message."""
+
+
 def _tell_of_bad_input(outcome: app.Outcome, ledger_path: str | None) -> None:
     from adapters.ingest import UNKNOWN_FORMAT
     from adapters.paper import counted
     from adapters.report import called
 
+    strangers = []
     for tally in outcome.tallies:
         path = called(tally.path)
         if tally.format != UNKNOWN_FORMAT and tally.unrecognised:
@@ -415,9 +420,13 @@ def _tell_of_bad_input(outcome: app.Outcome, ledger_path: str | None) -> None:
         elif not tally.records:
             tell(f"{path}: skipped, it is empty")
         elif tally.format == UNKNOWN_FORMAT:
-            tell(
-                f"{path}: skipped, it is in no format that is known here; --format says what it is, if you know better"
-            )
+            strangers.append(path)
+    if strangers:
+        more = f" and {len(strangers) - _NAMED} more" if len(strangers) > _NAMED else ""
+        tell(
+            f"{', '.join(strangers[:_NAMED])}{more}: skipped, {'it is' if len(strangers) == 1 else 'they are'} in no format "
+            "that is known here; --format says what it is, if you know better"
+        )
     if all(tally.format == UNKNOWN_FORMAT for tally in outcome.tallies):
         fail(
             "nothing that was given is a recording that can be read (an audit log, a watch stream or objects of kubectl, a "

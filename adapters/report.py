@@ -498,22 +498,24 @@ def finding_text(finding: dict[str, Any], paper: Paper, others: Sequence[dict[st
 
 
 class _Places:
-    """Where records are, for people: only the file's name where all come from one file."""
+    """Where records are, for people: only the file's name where no other file that is named has the same."""
 
     def __init__(self, findings: Iterable[dict[str, Any]]) -> None:
-        self._paths = {
+        paths = {
             source.rpartition(":")[0]
             for finding in findings
             for witness in [*finding["witnesses"], finding["since"]]
             for source in (witness["source"], *witness["evidence"])
             if source
         }
+        names = [Path(path).name for path in paths]
+        self._names = {path: name for path in paths if names.count(name := Path(path).name) == 1}
 
     def of(self, source: str) -> str:
         path, _, line = source.rpartition(":")
         if path == "-":
             return f"line {line}"
-        return f"{Path(path).name if len(self._paths) == 1 else path}:{line}"
+        return f"{self._names.get(path, path)}:{line}"
 
 
 def _witness(witness: dict[str, Any], paper: Paper, places: _Places) -> Iterator[str]:

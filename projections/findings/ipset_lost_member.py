@@ -13,7 +13,7 @@ from typing import ClassVar
 from domain.events import Event
 from domain.ipset_names import KUBE_OVN, NETPOL, PROXY, ROUTING, owner_of
 from domain.kinds import VOCABULARY
-from domain.resources import Key
+from domain.resources import BY_NAME, Key
 from domain.world import Resource, World
 from projections.findings.ipset_rule import Fault, IPSetRule, by_whom, command, cure, listed, memory, named, told
 from projections.findings.rule import ALL, ERROR, Conclusion, Step
@@ -90,7 +90,7 @@ class IPSetLostMember(IPSetRule):
             f"may had taken that out. {memory(conclusion, fault.weighed)}"
         )
         if fault.causes:
-            askers = ", ".join(str(asker) for asker in fault.causes)
+            askers = ", ".join(f"{BY_NAME[asker.kind].title} {asker.path}" for asker in fault.causes)
             explanation += f" {askers} {'asks' if len(fault.causes) == 1 else 'ask'} for it."
         return explanation, f"{_CONSEQUENCE[owner_of(key.name)]} {cure(key)}"
 
