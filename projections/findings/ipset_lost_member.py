@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from domain.events import Event
+from domain.ipset import MEMBERS
 from domain.ipset_names import KUBE_OVN, NETPOL, PROXY, ROUTING, owner_of
 from domain.kinds import VOCABULARY
 from domain.resources import BY_NAME, Key
@@ -43,6 +44,10 @@ _ASKS = frozenset(
 """What changes the addresses and ports that a Service asks for."""
 
 
+_ARRIVES = frozenset({"PodBound", "PodStatusReported"})
+"""What makes a pod one of a node's, with an address: the policy controller writes its sets then."""
+
+
 class IPSetLostMember(IPSetRule):
     """NL107."""
 
@@ -56,19 +61,38 @@ class IPSetLostMember(IPSetRule):
     )
     upstream = ("kube-router#1081", "kube-router#1677", "kube-router#1918", "kube-ovn#732")
 
-    watches: ClassVar = {"ipset": ALL, "service": _ASKS | {VOCABULARY["service"].ended}}
+    watches: ClassVar = {
+        "ipset": ALL,
+        "service": _ASKS | {VOCABULARY["service"].ended},
+        "pod": _ARRIVES | {VOCABULARY["pod"].ended},
+    }
 
     def __init__(self, memberships: Memberships) -> None:
         super().__init__(memberships)
         self._asked: dict[Key, int] = {}  # since when a Service asks for what it does
+        self._arrived: dict[Key, dict[str, int]] = {}  # how a pod came: its binding, its last status
+        self._record = ""
+        self._brought: set[str] = set()  # the members that this record puts into any set
 
     def apply(self, event: Event, at: int, world: World) -> None:
-        if event.key.kind != "service":
-            super().apply(event, at, world)
-        elif event.type in _ASKS:
-            self._asked[event.key] = at
-        else:
-            self._asked.pop(event.key, None)
+        match event.key.kind:
+            case "service" if event.type in _ASKS:
+                self._asked[event.key] = at
+            case "service":
+                self._asked.pop(event.key, None)
+            case "pod" if event.type in _ARRIVES:
+                self._arrived.setdefault(event.key, {})[event.type] = at
+            case "pod":
+                self._arrived.pop(event.key, None)
+            case _:
+                self._bring(event)
+                super().apply(event, at, world)
+
+    def _bring(self, event: Event) -> None:
+        if event.record != self._record:
+            self._record, self._brought = event.record, set()
+        before, after = event.changed.get(MEMBERS, (None, None))
+        self._brought.update(set(after or ()) - set(before or ()))
 
     def part(self, weighed: Weighed) -> Mapping[str, Put | None]:
         return weighed.lost
@@ -78,6 +102,14 @@ class IPSetLostMember(IPSetRule):
         names = [asked.members[member].key for member in members if member in asked.members] if asked else []
         resources = [resource for name in dict.fromkeys(names) if (resource := world.get(name)) is not None]
         return {resource.key: self._asked.get(resource.key, resource.last_at) for resource in resources}
+
+    def triggers(self, world: World) -> tuple[int, ...]:
+        arrived: list[int] = []
+        for key, places in self._arrived.items() if self._brought else ():
+            pod = world.get(key)
+            if pod is not None and pod.get("status.podIP") in self._brought:
+                arrived += places.values()
+        return tuple(sorted(arrived))
 
     def is_wrong(self, member: str, reported: frozenset[str], known: Membership) -> bool:
         return member not in reported and known.says(member) is not False

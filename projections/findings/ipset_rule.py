@@ -42,6 +42,7 @@ class Fault(NamedTuple):
     reported: list[str]
     lawful: list[str] | None
     causes: Mapping[Key, int] = {}  # the resources that ask for the members, and what last happened to each
+    triggers: tuple[int, ...] = ()  # what moved the writer to write just then
     shown: int = 0  # the first dump after it
 
 
@@ -62,6 +63,10 @@ class IPSetRule(Rule, ABC):
     def causes(self, world: World, key: Key, members: Iterable[str]) -> Mapping[Key, int]:
         """The resources that ask for these members, each with the place of the last event on it."""
         return {}
+
+    def triggers(self, world: World) -> tuple[int, ...]:
+        """The places of the events that moved the writer to write just then, where the log shows them."""
+        return ()
 
     @abstractmethod
     def is_wrong(self, member: str, reported: frozenset[str], known: Membership) -> bool:
@@ -91,8 +96,14 @@ class IPSetRule(Rule, ABC):
         members = self.part(weighed) if weighed is not None else {}
         if weighed is not None and members:
             lawful = self.memberships.standing(resource).lawful[MEMBERS]
-            causes = self.causes(world, key, members)
-            fault = Fault(weighed, dict(members), list(resource.get(MEMBERS) or ()), lawful, causes)
+            fault = Fault(
+                weighed=weighed,
+                members=dict(members),
+                reported=list(resource.get(MEMBERS) or ()),
+                lawful=lawful,
+                causes=self.causes(world, key, members),
+                triggers=self.triggers(world),
+            )
             self._open.setdefault(key, []).append(fault)
 
     def _shown(self, node: str, at: int) -> None:
@@ -149,6 +160,7 @@ class IPSetRule(Rule, ABC):
                 ("lost", sorted({put.at for put in fault.members.values() if put is not None})),
                 ("overwriting", [at]),
                 ("cause", fault.causes.values()),
+                ("trigger", fault.triggers),
                 ("basis", [basis.first] if basis is not None else []),
                 ("shown", [fault.shown]),
                 ("healing", [until] if until else []),

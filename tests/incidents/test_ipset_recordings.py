@@ -244,23 +244,26 @@ def test_a_folder_of_numbered_dumps_without_a_timeline_is_read_in_the_order_of_i
 
 
 @pytest.mark.parametrize(("name", "fault"), KNOWN)
-def test_with_the_audit_log_the_service_that_asks_for_the_member_is_a_witness(name, fault):
+def test_with_the_audit_log_who_asks_for_the_member_and_what_moved_the_writer_are_witnesses(name, fault):
     replayed = replay(*recording(name), timeline(name))
     because = {
-        reason["auditID"]
+        reason["auditID"]: reason["path"]
         for entry in truth_of(name)["faults"]
         if "ipset" in entry["object"] and entry["overwrittenBy"]["ipsetSeq"] == fault["overwriting"]
         for reason in entry["because"]
-        if "/services/" in reason["path"]
     }
     (finding,) = [
         finding
         for finding in replayed.findings
         if finding.key.name == fault["set"] and seqs(replayed, finding, "overwriting") == {fault["overwriting"]}
     ]
-    causes = [replayed.events[witness.at - 1] for witness in finding.witnesses if witness.role == "cause"]
-    assert [audit_id_of(event) for event in causes] == [*because]
-    assert [event.type for event in causes] == ["ServiceExternalAddressesChanged"]
+    cited = {
+        role: [replayed.events[witness.at - 1] for witness in finding.witnesses if witness.role == role]
+        for role in ("cause", "trigger")
+    }
+    assert [event.type for event in cited["cause"]] == ["ServiceExternalAddressesChanged"]
+    assert {event.type for event in cited["trigger"]} == {"PodBound", "PodStatusReported"}
+    assert because.keys() <= {audit_id_of(event) for events in cited.values() for event in events}, because
     assert finding.status == fault["status"]
 
 
