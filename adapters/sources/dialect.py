@@ -123,4 +123,4 @@ def moment(text: str, name: str) -> int:
 
 def iso(time: int) -> str:
     """A moment in microseconds since 1970 as RFC 3339 in UTC, to the microsecond."""
-    return datetime.fromtimestamp(time / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(time / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
