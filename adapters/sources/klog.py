@@ -473,8 +473,8 @@ def _said(file: str, line: int, payload: bytes) -> Said | None:
 def _fitting(some: Candidates, line: int, message: bytes) -> Said | None:
     """What a message on that line says, by the first row that it fits."""
     first = message.split(b"\n", 1)[0].rstrip()
-    for prefix, pattern in some.patterns:
-        if not message.startswith(prefix) or (pattern.lines and line not in pattern.lines):
+    for pattern in [pattern for prefix, pattern in some.patterns if message.startswith(prefix)]:
+        if pattern.lines and line not in pattern.lines:
             continue
         whole = not pattern.files or "{sets}" in pattern.wording
         found = expression(pattern.wording).match(message if whole else first)

@@ -61,12 +61,17 @@ class Pattern(NamedTuple):
     @property
     def prefix(self) -> bytes:
         """The text in front of the first field: what a line is looked at for first."""
-        return self.wording.partition("{")[0].encode()
+        return _beginning(self.wording)
 
     @property
     def is_about_something(self) -> bool:
         """Whether it names a resource, or the run that is open tells which."""
         return bool(self.run) or bool(re.search(r"\{(name|holder|port|set|sets|key)\}", self.wording))
+
+
+@cache
+def _beginning(wording: str) -> bytes:
+    return wording.partition("{")[0].encode()
 
 
 @cache
