@@ -15,7 +15,6 @@ from adapters.app import Outcome, Store, silences, span_of
 from adapters.paper import Paper, counted
 from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
-from adapters.sources.ipset_text import restore_text
 from domain.events import OBSERVED, REFUSED, Event
 from domain.ipset import MEMBERS, OPTIONS, TYPE, is_temporary, own_temporary_name, owner
 from domain.ipset_writes import NFT
@@ -149,6 +148,8 @@ def ipset_summary(document: dict[str, Any]) -> str:
 
 def ipset_save(reading: Reading, resource: Resource) -> list[str]:
     """An `ipset restore` input that sets exactly the lawful members. Raises `NotKnown`."""
+    from adapters.sources.ipset_text import restore_text
+
     key, type = resource.key, resource.get(TYPE)
     lawful = reading.standing(resource).lawful.get(MEMBERS)
     if key.name.startswith(NFT):
