@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from domain.operations import Operation, OrderKey
 from domain.order import Head
 
@@ -49,14 +51,14 @@ class Recognised(NamedTuple):
     heads: list[Head]
 
 
-class Ignored(NamedTuple):
+class Ignored(msgspec.Struct, frozen=True):
     """`records` good records that say nothing about our kinds. The time counts for how long the source lasts."""
 
     time: str
     records: int = 1
 
 
-class Unknown(NamedTuple):
+class Unknown(msgspec.Struct, frozen=True):
     """`records` records of the dialect whose words its tables do not know: counted, not kept aside."""
 
     time: str
