@@ -20,7 +20,7 @@ from adapters.judging import Judged, fold, judge
 from adapters.ledger import Ledger, Placed
 from adapters.ordering import Heads
 from adapters.ports import Journal
-from adapters.sources import audit_log, cloudevents, dialects
+from adapters.sources import audit_log, dialects
 from adapters.sources.dialect import About, NotARecord, iso, moment
 from adapters.stores.sqlite_file import Mode, SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
@@ -144,6 +144,8 @@ def export(store: Store, left_out: Callable[[], None] = lambda: None) -> Iterato
     Commands are left out, and `left_out` is told of each: they are decided where they are given, and what is read from
     a file was observed. What was kept aside is no record.
     """
+    from adapters.sources import cloudevents  # what reads them reads objects too: only an export needs it here
+
     sources = {source.id: source for source in store.journal.sources()}
     for source in sources.values():
         if source.summary:

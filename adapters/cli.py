@@ -197,9 +197,9 @@ def _complete_resource(context: click.Context, parameter: click.Parameter, typed
 
 
 def _complete_format(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
-    from adapters.sources.dialects import DIALECTS
+    from adapters.sources.dialects import READERS
 
-    return _starting(typed, [dialect.FORMAT for dialect in DIALECTS])
+    return _starting(typed, list(READERS))
 
 
 def _complete_kind(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -330,8 +330,8 @@ def _about(
     from adapters.sources import dialects
     from adapters.sources.dialect import About
 
-    if dialect is not None and dialects.called(dialect) is None:
-        known = [one.FORMAT for one in dialects.DIALECTS]
+    if dialect is not None and dialect not in dialects.READERS:
+        known = list(dialects.READERS)
         fail(f"there is no format {dialect!r}{meant(dialect, known) or '; the formats are ' + ', '.join(known)}")
     every = About(year=year, timezone=_zone(timezone))
     about = dict.fromkeys(files, every)
@@ -352,10 +352,11 @@ def _about(
 
 def _zone(name: str | None) -> tzinfo:
     from datetime import UTC, datetime
-    from zoneinfo import ZoneInfo
 
     if not name:
         return UTC
+    from zoneinfo import ZoneInfo
+
     try:
         if name[0] in "+-":
             zone = datetime.fromisoformat(f"2000-01-01T00:00:00{name}").tzinfo

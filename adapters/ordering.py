@@ -63,6 +63,7 @@ class Heads:
     def __init__(self) -> None:
         self.by_time = _Sorter()
         self.parts: dict[int, int] = {}  # of the records that are not about one object: about how many
+        self.needless = bytearray()  # by number: 1 for the records that are evidence only, and that nobody asks for
         self.unclocked = False
         self.upto = 0
 
@@ -109,7 +110,7 @@ def in_order(
             by_key.add(msgspec.structs.astuple(order), _pack((outcome, *carried)))
     for order, outcome, carried in sequencer.flush():
         by_key.add(msgspec.structs.astuple(order), _pack((outcome, *carried)))
-    with _Payloads(journal, heads.upto, heads.parts) as payloads:
+    with _Payloads(journal, heads) as payloads:
         for key, packed in by_key:
             outcome, number, received, others = _unpack_placed(packed)
             yield Ordered(OrderKey(*key), outcome, payloads.take(number), received, others)
@@ -122,12 +123,12 @@ def _joined(heads: Heads) -> _Sorter:
     def place(one: Shown) -> None:
         by_time.add((one.head.time, one.head.identity, one.head.part), _pack(one))
 
-    alone: set[int] = set()
+    needless = bytearray(heads.upto + 1)
     for _, packed in heads.by_time:
         one = Shown(*_unpack_head(packed))
-        if not one.head.clocked:
-            alone.add(one.carried)
         if evidence.is_of_an_object(one.head):
+            if not one.head.clocked:
+                needless[one.carried] = 1  # until it comes out
             by_object.add(evidence.by_object(one.head), packed)
         else:
             place(one)
@@ -137,11 +138,11 @@ def _joined(heads: Heads) -> _Sorter:
             if not one.head.revision:
                 continue
         else:
-            alone.discard(one.carried)
+            needless[one.carried] = 0
         by_revision.add(evidence.by_revision(one.head), _pack(one))
     for one in evidence.dated(Shown(*_unpack_head(packed)) for _, packed in by_revision):
         place(one)
-    heads.parts.update(dict.fromkeys(alone, 0))  # evidence only: nobody asks for these records
+    heads.needless = needless
     return by_time
 
 
@@ -163,10 +164,11 @@ class _Payloads:
     go to a file, where each is found by its offset: eight bytes of memory a record, however shuffled the input is.
     """
 
-    def __init__(self, journal: Journal, upto: int, parts: dict[int, int]) -> None:
+    def __init__(self, journal: Journal, heads: Heads) -> None:
         self._entries = journal.read()
-        self._upto = upto  # what came after the order was made is not in it
-        self._parts = parts
+        self._upto = heads.upto  # what came after the order was made is not in it
+        self._parts = heads.parts
+        self._needless = heads.needless
         self._waiting: dict[int, bytes] = {}
         self._bytes = 0
         self._spilled: IO[bytes] | None = None
@@ -193,7 +195,7 @@ class _Payloads:
             if number < len(self._offsets) and self._offsets[number] >= 0:
                 return self._from_disk(number)
             entry = next(self._entries)
-            if not self._parts.get(entry.number, 1):
+            if not self._parts.get(entry.number, 1) or self._needless[entry.number : entry.number + 1] == b"\1":
                 continue
             self._waiting[entry.number] = entry.payload
             self._bytes += len(entry.payload)

@@ -14,10 +14,8 @@ from typing import Any
 from adapters.app import Outcome, Store, silences, span_of
 from adapters.ingest import UNKNOWN_FORMAT
 from adapters.paper import Paper, counted
-from adapters.sources import audit_log, cloudevents, ipset, klog, objects
 from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
-from adapters.sources.ipset_text import restore_text
 from domain.events import OBSERVED, REFUSED, Event
 from domain.ipset import MEMBERS, OPTIONS, TYPE, own_temporary_name
 from domain.ipset_names import is_temporary, owner_of
@@ -167,6 +165,8 @@ def ipset_summary(document: dict[str, Any]) -> str:
 
 def ipset_save(reading: Reading, resource: Resource) -> list[str]:
     """An `ipset restore` input that sets exactly the lawful members. Raises `NotKnown`."""
+    from adapters.sources.ipset_text import restore_text
+
     key, type = resource.key, resource.get(TYPE)
     lawful = reading.standing(resource).lawful.get(MEMBERS)
     if key.name.startswith(NFT):
@@ -338,11 +338,11 @@ def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
 
 
 FORMATS = {
-    audit_log.FORMAT: "audit log",
-    objects.FORMAT: "API objects",
-    klog.FORMAT: "controller's log",
-    ipset.FORMAT: "ipsets",
-    cloudevents.FORMAT: "CloudEvents",
+    "audit.k8s.io": "audit log",
+    "objects": "API objects",
+    "klog": "controller's log",
+    "ipset": "ipsets",
+    "cloudevents": "CloudEvents",
     UNKNOWN_FORMAT: "in no known format, skipped",
 }
 """What a source was seen to be, in words."""

@@ -246,7 +246,7 @@ class _Decision:
         """Somebody says so: the event is what was said, and the phrase is how."""
         operation = self.operation
         self.phrase = operation.verb
-        self.events.append(self._event(operation.testimony, {}, self.before.fields if self.before else {}))
+        self.events.append(self._event(operation.testimony, {}, {}))
         if operation.command and self.before is not None:
             self.events += self._started_by_word(self.before)
 
@@ -318,6 +318,8 @@ class _Decision:
         operation, before = self.operation, self.before
         if before is not None and self.vocabulary.reference_paths.isdisjoint(changed):
             tags = before.tags
+        elif before is None and not fields:
+            tags = _tags_by_name(operation.key)
         else:
             tags = tags_of(self.vocabulary, operation.key, before.fields if before else {}, fields)
         if operation.reason and "reason" not in more:
@@ -341,6 +343,12 @@ class _Decision:
             tags=tags,
             **more,
         )
+
+
+@lru_cache(maxsize=4096)
+def _tags_by_name(key: Key) -> tuple[str, ...]:
+    """The tags of what nothing is known of but its name, as of most that a controller's log speaks of alone."""
+    return tags_of(VOCABULARY[key.kind], key, {})
 
 
 @lru_cache(maxsize=4096)

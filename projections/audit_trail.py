@@ -40,4 +40,7 @@ class AuditTrail:
         if event.cause:
             return
         kinds = self.by_actor.setdefault(event.actor, {})
-        kinds.setdefault(event.key.kind, Activity()).add(event)
+        activity = kinds.get(event.key.kind)
+        if activity is None:
+            activity = kinds[event.key.kind] = Activity()
+        activity.add(event)

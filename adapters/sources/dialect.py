@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from domain.operations import Operation, OrderKey
 from domain.order import Head
 
@@ -49,14 +51,14 @@ class Recognised(NamedTuple):
     heads: list[Head]
 
 
-class Ignored(NamedTuple):
+class Ignored(msgspec.Struct, frozen=True):
     """`records` good records that say nothing about our kinds. The time counts for how long the source lasts."""
 
     time: str
     records: int = 1
 
 
-class Unknown(NamedTuple):
+class Unknown(msgspec.Struct, frozen=True):
     """`records` records of the dialect whose words its tables do not know: counted, not kept aside."""
 
     time: str
@@ -107,10 +109,6 @@ class Records(Protocol):
         ...
 
 
-class Dialect(Reader, Records, Protocol):
-    """Both in one module, as of most dialects: a source's records are its own."""
-
-
 def moment(text: str, name: str) -> int:
     """Microseconds since 1970 of an RFC 3339 time; without a zone it is UTC. Raises `NotARecord`."""
     try:
@@ -125,4 +123,4 @@ def moment(text: str, name: str) -> int:
 
 def iso(time: int) -> str:
     """A moment in microseconds since 1970 as RFC 3339 in UTC, to the microsecond."""
-    return datetime.fromtimestamp(time / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(time / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

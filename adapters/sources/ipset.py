@@ -17,12 +17,13 @@ import zlib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from adapters.sources.dialect import About, Found, Ignored, Line, NotARecord, Recognised, iso, moment
 from adapters.sources.ipset_text import Bad, parse_list, parse_nft, parse_restore, parse_save, words_of
+from adapters.sources.ipset_timeline import TIMELINE
 from domain.ipset import DUMP, LOAD, RESTORE, Effect
 from domain.operations import MADE, SEEN, Operation, OrderKey
 from domain.order import Head
@@ -73,7 +74,6 @@ _decode_entry = msgspec.json.Decoder(_Entry).decode
 _decode_record = msgspec.json.Decoder(_Record).decode
 _encode = msgspec.json.Encoder().encode
 
-_TIMELINE = re.compile(rb'\s*\{(?=.*"op"\s*:\s*")(?=.*"t"\s*:\s*")(?=.*"(?:actor|file|memory|text|seq)"\s*:)')
 _NFT = re.compile(rb'\s*\{\s*"nftables"\s*:\s*\[')
 _TEXT = re.compile(
     rb"(?:create|-N) \S+ (?:hash|bitmap|list):|(?:add|-A|del|-D) \S+ \S+$|(?:flush|-F|destroy|-X) \S+$|(?:swap|-W) \S+ \S+$"
@@ -91,7 +91,7 @@ def recognises(beginning: list[bytes]) -> bool:
         return False
     first = lines[0].strip()
     if first.startswith(b"{"):
-        return bool(_TIMELINE.match(first[:4096]) or _NFT.match(b"".join(lines[:4])))
+        return bool(TIMELINE.match(first[:4096]) or _NFT.match(b"".join(lines[:4])))
     if re.fullmatch(rb"Name: \S+", first):
         return len(lines) > 1 and re.match(rb"Type: (?:hash|bitmap|list):", lines[1].strip()) is not None
     if _TEXT.match(first) is None:
@@ -107,7 +107,7 @@ def read(lines: Iterator[Line], about: About) -> Iterator[Found]:
         said = line[1].strip()
         before.append(line)
         if said and not said.startswith(b"#"):
-            if _TIMELINE.match(said[:4096]):
+            if TIMELINE.match(said[:4096]):
                 yield from _timeline(chain(before, lines), about)
             else:
                 yield from _texts(chain(before, lines), about)
@@ -331,23 +331,3 @@ def _at_its_line(found: Found, lines: list[tuple[int, str]]) -> Found:
     if where is None or not 0 < int(where[1]) <= len(lines):
         return found
     return Found(lines[int(where[1]) - 1][0], found.payload, where[2])
-
-
-def files_named(path: str) -> set[str]:
-    """The files that a timeline names, as absolute paths; empty for what is no timeline. They are read through it."""
-    named: set[str] = set()
-    place = Path(path)
-    if not place.name.endswith(".jsonl") or not place.is_file():
-        return named
-    with place.open("rb") as lines:
-        for count, line in enumerate(lines):
-            if not count and not _TIMELINE.match(line[:4096]):
-                return named
-            try:
-                entry: Any = msgspec.json.decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                continue
-            file = entry.get("file") if isinstance(entry, dict) else None
-            if isinstance(file, str) and "\0" not in file:
-                named.add(str((place.parent / file).resolve()))
-    return named

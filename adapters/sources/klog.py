@@ -171,11 +171,13 @@ _CONTROLLERS = {
 
 
 class _Record(NamedTuple):
-    """A record in the making: where it began, what stood before it, and its lines."""
+    """A record in the making: where it began, what stood before it, its header, what it may be, and its lines."""
 
     number: int
     outer: bytes
     layers: tuple[str, ...]
+    header: re.Match[bytes]
+    candidates: Candidates
     lines: list[bytes]
 
 
@@ -256,14 +258,19 @@ class _Reading:
             if self.record is not None:
                 yield from self._close()
             before = header.end(1)
-            some = _candidates(header)
+            place = line[header.start(_FILE) : header.end(_LINE) + 1]
+            found = place_of(place)
+            if found is None:
+                found = _table().of(_file(header))
+                if len(places) < PLACES_KEPT:
+                    places[place] = found
+            some = found.words.get(header[_WORD], found.otherwise)
             at = header.start(_WORD)
             outer = carried or line[:before]
             latest = line[before:]
-            if plain and len(places) < PLACES_KEPT:
-                places[line[header.start(_FILE) : header.end(_LINE) + 1]] = _table().of(_file(header))
             if line.startswith(some.wanted, at):
-                self.record = _Record(number, outer, () if carried else self.layers, [latest[:RECORD_BYTES]])
+                layers = () if carried else self.layers
+                self.record = _Record(number, outer, layers, header, some, [latest[:RECORD_BYTES]])
                 self.size = len(latest)
                 if self.size > RECORD_BYTES:
                     self.size = -1
@@ -348,14 +355,12 @@ class _Reading:
         if record is None:
             return
         payload = b"\n".join(record.lines).rstrip()
-        header = _bare.match(payload)
-        assert header is not None
+        header = record.header
         file, line = _file(header).decode("utf-8", "replace"), int(header[_LINE])
         message = _message(payload, header)
-        some = _candidates(header)
-        said = _fitting(some, line, message)
+        said = _fitting(record.candidates, line, message)
         if said is None:
-            if message.startswith(some.known):
+            if message.startswith(record.candidates.known):
                 self.ignored += 1
             else:
                 self.unknown += 1
@@ -473,7 +478,7 @@ def _file(header: re.Match[bytes]) -> bytes:
 
 def _message(payload: bytes, header: re.Match[bytes]) -> bytes:
     """A record's text without its header, and without what a person put around it for bold."""
-    message = payload[header.start(_WORD) :]
+    message = payload[header.start(_WORD) - header.end(1) :]
     return message.rstrip().removesuffix(b"**") if payload.startswith(b"**") else message
 
 
@@ -488,8 +493,8 @@ def _said(file: str, line: int, payload: bytes) -> Said | None:
 def _fitting(some: Candidates, line: int, message: bytes) -> Said | None:
     """What a message on that line says, by the first row that it fits."""
     first = message.split(b"\n", 1)[0].rstrip()
-    for prefix, pattern in some.patterns:
-        if not message.startswith(prefix) or (pattern.lines and line not in pattern.lines):
+    for pattern in [pattern for prefix, pattern in some.patterns if message.startswith(prefix)]:
+        if pattern.lines and line not in pattern.lines:
             continue
         whole = not pattern.files or "{sets}" in pattern.wording
         found = expression(pattern.wording).match(message if whole else first)

@@ -64,7 +64,7 @@ class Pattern(NamedTuple):
     @property
     def prefix(self) -> bytes:
         """The text in front of the first field: what a line is looked at for first."""
-        return self.wording.partition("{")[0].encode()
+        return _beginning(self.wording)
 
     @property
     def is_about_something(self) -> bool:
@@ -75,6 +75,11 @@ class Pattern(NamedTuple):
     def takes_the_lock(self) -> bool:
         """Whether it says who writes the node's ipsets next: it names no resource, and yet is looked at."""
         return self.wording.startswith(LOCKED)
+
+
+@cache
+def _beginning(wording: str) -> bytes:
+    return wording.partition("{")[0].encode()
 
 
 @cache

@@ -664,10 +664,10 @@ def test_a_wrong_word_on_a_source_is_said_to_be_wrong(options, said):
 
 
 def test_the_help_names_every_format():
-    from adapters.sources.dialects import DIALECTS
+    from adapters.sources.dialects import READERS
 
     told = " ".join(run("replay", "--help").stdout.split())
-    assert f"where they do not show it: {', '.join(sorted(dialect.FORMAT for dialect in DIALECTS))}." in told
+    assert f"where they do not show it: {', '.join(sorted(READERS))}." in told
 
 
 def test_a_log_without_a_year_says_what_to_do():

@@ -269,7 +269,7 @@ def test_files_of_one_name_are_told_apart_and_not_all_of_many_are_named():
 
 
 def test_every_format_has_its_words():
-    assert set(report.FORMATS) == {*(dialect.FORMAT for dialect in dialects.DIALECTS), UNKNOWN_FORMAT}
+    assert set(report.FORMATS) == {*dialects.READERS, UNKNOWN_FORMAT}
     assert set(report.FORMATS) == set(SCHEMA["properties"]["sources"]["items"]["properties"]["format"]["enum"])
 
 

@@ -54,8 +54,8 @@ def read(path: Path) -> tuple[Tally, list[str]]:
 
 
 def test_every_reader_and_every_kind_of_record_has_its_section():
-    assert {source.format for source in SOURCES} == {dialect.FORMAT for dialect in dialects.DIALECTS}
-    assert {source.prefix for source in SOURCES} - {""} == {records.PREFIX for records in dialects.RECORDS}
+    assert {source.format for source in SOURCES} == set(dialects.READERS)
+    assert {source.prefix for source in SOURCES} - {""} == set(dialects.RECORDS)
     for source in SOURCES:
         assert f"\n## {source.title}\n" in PAGE
 
