@@ -518,7 +518,7 @@ def get(
     KIND is a plural, singular or short name, or the API's own, as kubectl takes it. Exit status: 0, or 2 if the
     resource is not there or the work could not be done.
     """
-    from adapters import app, report
+    from adapters import app, report, tables
     from adapters.judging import fold
 
     kind, namespace, name = _resource(kind_name, name, namespace)
@@ -548,60 +548,9 @@ def get(
     elif not rows:
         tell(f"no {kind.plural} are there{f' in namespace {namespace}' if namespace else ''}{where}")
     else:
-        show(_resource_table(rows, kind, wide=output == "wide", headers=not no_headers))
+        show(tables.resources(rows, kind, wide=output == "wide", headers=not no_headers))
     if at is None and output in ("table", "wide"):
         tell(report.as_of(coverage))
-
-
-def _resource_table(rows: list[dict[str, Any]], kind: Kind, *, wide: bool, headers: bool) -> Iterator[str]:
-    fields = list(dict.fromkeys(field for row in rows for field in row["reported"]))
-    where = "NAMESPACE" if kind.served else "NODE"
-    header = [*([where] if kind.namespaced else []), "NAME", "STATE", *map(_column, fields), "SHOULD BE"]
-    cells = []
-    for row in rows:
-        drift = "; ".join(f"{_last(field)} {_cell(both['lawful'], wide)}" for field, both in row["drift"].items())
-        cells.append(
-            (
-                "red" if drift else "",
-                [
-                    *([row["namespace"] or "-"] if kind.namespaced else []),
-                    row["name"],
-                    row["state"],
-                    *(_cell(row["reported"].get(field), wide) for field in fields),
-                    drift or "-",
-                    *([row["uid"] or "-"] if wide else []),
-                ],
-            )
-        )
-    return Paper.of(sys.stdout).columns([*header, *(["UID"] if wide else [])], cells, headers=headers)
-
-
-def _last(field: str) -> str:
-    """The last word of a field's path: `subnets` of `status.subnets`, `logical_switch` of an annotation."""
-    return field.removesuffix("]").rpartition("/")[2].rpartition(".")[2]
-
-
-_SHORT = {
-    "defaultLogicalSwitch": "SWITCH",
-    "v4availableIPs": "V4FREE",
-    "v4usingIPs": "V4USED",
-    "v6availableIPs": "V6FREE",
-    "v6usingIPs": "V6USED",
-    "logical_switch": "SUBNET",
-}
-
-
-def _column(field: str) -> str:
-    return _SHORT.get(_last(field), _last(field).upper())
-
-
-def _cell(value: Any, wide: bool) -> str:
-    if value is None or value == "":
-        return "-"
-    if isinstance(value, list):
-        some = value if wide else value[:3]
-        return ",".join(map(str, some)) + (f",+{len(value) - len(some)}" if len(value) > len(some) else "") or "none"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 @cli.command(short_help="Show all that happened to one resource, in order.")
@@ -619,8 +568,7 @@ def history(
 
     Exit status: 0, or 2 if nothing is known of it or the work could not be done.
     """
-    from adapters import report
-    from projections.findings.rule import short
+    from adapters import report, tables
 
     kind, namespace, name = _resource(kind_name, name, namespace)
     if name is None:
@@ -640,26 +588,7 @@ def history(
     if output == "name":
         show(row["event"] for row in rows)
         return
-    wide = output == "wide"
-    header = ["TIME", "REVISION", "ACTOR", "EVENT"]
-    header += ["OPERATION", "POSITION", "AUDIT ID", "SOURCE", "WHAT"] if wide else ["WHAT"]
-    times = _times([row["at"] for row in rows], wide)
-    cells = []
-    for time, row in zip(times, rows, strict=True):
-        more = [row["operation"] or "-", str(row["position"]), row["audit_id"] or "-", row["source"] or "-"]
-        revision = str(row["revision"]) if row["revision"] is not None else "-"
-        style = "red" if row["event"] == "TransitionRefused" else "dim" if row["event"] == "AttemptObserved" else ""
-        cells.append(
-            (style, [time, revision, short(row["actor"]), row["event"], *(more if wide else []), row["says"] or "-"])
-        )
-    show(Paper.of(sys.stdout).columns(header, cells, headers=not no_headers, cut=not wide))
-
-
-def _times(moments: Sequence[str], wide: bool) -> list[str]:
-    """Times of day, with the day where there is more than one."""
-    if wide or len({moment[:10] for moment in moments if moment != "-"}) > 1:
-        return [moment[:23] + "Z" if moment != "-" else "-" for moment in moments]
-    return [moment[11:23] if moment != "-" else "-" for moment in moments]
+    show(tables.history(rows, wide=output == "wide", headers=not no_headers))
 
 
 @cli.command(short_help="List what is wrong, or tell one finding whole.")
@@ -679,7 +608,7 @@ def findings(finding_id: str | None, ledger_path: str | None, no_headers: bool, 
 
     ID is a finding's id or its beginning. Exit status: 0 no open error, 1 open errors, 2 the work could not be done.
     """
-    from adapters import report
+    from adapters import report, tables
 
     with questioned(ledger_path) as (_, views):
         every, coverage = views.findings(), views.coverage()
@@ -702,35 +631,10 @@ def findings(finding_id: str | None, ledger_path: str | None, no_headers: bool, 
     elif not rows:
         tell("no open findings" if only_open else "no findings: nothing is wrong that this log can show")
     else:
-        show(_finding_table(rows, wide=output == "wide", headers=not no_headers))
+        show(tables.findings(rows, wide=output == "wide", headers=not no_headers))
     if output in ("table", "wide"):
         tell(report.as_of(coverage))
     raise SystemExit(OPEN_ERRORS if report.open_errors(rows) else 0)
-
-
-def _finding_table(rows: list[dict[str, Any]], *, wide: bool, headers: bool) -> Iterator[str]:
-    from adapters.report import path_of
-
-    header = ["STATUS", "SEVERITY", "SINCE", "UNTIL", "FINDING", "RESOURCE", *(["ID", "ROOT"] if wide else [])]
-    moments = [row[side]["at"] if row[side] else "-" for side in ("since", "until") for row in rows]
-    times = _times(moments, wide)
-    styles = {"open": "red", "unknown": "magenta", "pending": "yellow"}
-    cells = [
-        (
-            styles.get(row["status"], ""),
-            [
-                row["status"],
-                row["severity"],
-                since,
-                until,
-                row["name"],
-                path_of(row["resource"]),
-                *([row["id"], row["root"] or "-"] if wide else []),
-            ],
-        )
-        for row, since, until in zip(rows, times, times[len(rows) :], strict=False)
-    ]
-    return Paper.of(sys.stdout).columns(header, cells, headers=headers)
 
 
 @cli.command(short_help="Show one ipset: whose each member is, and the drift.")
@@ -749,7 +653,7 @@ def ipset(name: str, ledger_path: str | None, node: str | None, at: str | None, 
     Exit status: 0, or 2 if the set is not there, if what belongs in it is not known (-o save), or if the work could not
     be done.
     """
-    from adapters import app, report
+    from adapters import app, report, tables
     from adapters.judging import fold
     from domain.resources import Key
 
@@ -780,43 +684,8 @@ def ipset(name: str, ledger_path: str | None, node: str | None, at: str | None, 
     if output in ("json", "yaml"):
         _print_data(document, output)
         return
-    show(_ipset_table(document, wide=output == "wide", headers=not no_headers))
+    show(tables.ipset(document, wide=output == "wide", headers=not no_headers))
     tell(report.ipset_summary(document))
-
-
-def _ipset_table(document: dict[str, Any], *, wide: bool, headers: bool) -> Iterator[str]:
-    from projections.findings.rule import short
-
-    header = ["MEMBER", "IS", "OWNER", "PUT IN BY", "SINCE", "FOR"]
-    header += ["EVENT", "POSITION", "WHY", "SOURCE"] if wide else []
-    rows = document["members"]
-    times = _times([row["since"]["at"] if row["since"] else "-" for row in rows], wide)
-    styles = {"missing": "red", "not lawful": "red", "unknown": "yellow"}
-    cells = []
-    for row, time in zip(rows, times, strict=True):
-        since = row["since"] or {}
-        more = [
-            since.get("event") or "-",
-            str(since.get("position") or "-"),
-            row["why"] or "-",
-            since.get("source") or "-",
-        ]
-        actor = short(since["actor"]) if since else "-"
-        cells.append(
-            (
-                styles.get(row["is"], ""),
-                [
-                    row["member"],
-                    row["is"],
-                    row["owner"] or "-",
-                    actor,
-                    time,
-                    row["asked_by"] or "-",
-                    *(more if wide else []),
-                ],
-            )
-        )
-    return Paper.of(sys.stdout).columns(header, cells, headers=headers, cut=not wide)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from adapters import cli as command_line
+from adapters import tables
 from adapters.stores.sqlite_file import SQLiteFile
 from tests.replaying import DATA, recording
 
@@ -359,8 +360,8 @@ def test_the_same_resource_comes_as_json_and_as_yaml(shop: Path):
 
 
 def test_long_lists_are_cut_but_not_in_wide():
-    assert command_line._cell(list("abcde"), wide=False) == "a,b,c,+2"
-    assert command_line._cell(list("abcde"), wide=True) == "a,b,c,d,e"
+    assert tables.cell(list("abcde"), wide=False) == "a,b,c,+2"
+    assert tables.cell(list("abcde"), wide=True) == "a,b,c,d,e"
 
 
 def test_history_tells_of_what_is_gone(shop: Path):
