@@ -166,6 +166,8 @@ class World:
         resource = self.live.get(event.key)
         if resource is None:
             return
+        if event.revision is not None and event.uid == resource.uid:
+            resource.revision = event.revision  # a write that moved nothing which is looked at here
         if event.changed:
             self._write(resource, event, at, VOCABULARY[event.key.kind])
         if event.outcome == UNKNOWN:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from domain.events import OBSERVED, REFUSED, Event
 from domain.operations import DELETION, MISSED, UNKNOWN
-from domain.operations import REFUSED as DENIED
 from domain.resources import Key
 from domain.world import World
 
@@ -27,6 +26,8 @@ NOT_FOUND = "the API server did not find it, and its end is not in the log"
 ONLY_WATCHED = "a watch shows this write, and the audit log lacks it"
 
 _NOT_FOUND = 404
+_ON_THE_OBJECT = ("update ", "patch ", "delete ")
+"""What is refused so for want of the object itself: an exec may want a container, a create its namespace."""
 
 
 class Gap(NamedTuple):
@@ -81,7 +82,7 @@ class Coverage:
                 and event.read_revision > (resource.revision or 0) > 0
             ):
                 self._add(Gap(event.key, READ, event.read_revision, at, event.tags))
-        if event.type == OBSERVED and event.outcome == DENIED and event.code == _NOT_FOUND:
+        if event.type == OBSERVED and event.code == _NOT_FOUND and event.operation.startswith(_ON_THE_OBJECT):
             if (resource := world.get(event.key)) is not None:
                 self._denied.setdefault(event.key, (resource.uid, Gap(event.key, NOT_FOUND, None, at, event.tags)))
         elif event.key in self._denied and event.type not in (OBSERVED, REFUSED):

@@ -31,6 +31,15 @@ def test_a_writer_that_had_read_what_nobody_here_wrote_shows_a_gap():
     assert noticed(story) == [("vpc/shop", coverage.READ)]
 
 
+def test_a_write_that_moves_nothing_that_is_looked_at_is_one_that_a_writer_may_have_read():
+    story = Story()
+    story.given.create("pod/shop/web")
+    story.when.write("pod/shop/web", {})
+    story.then.recorded("observed pod/shop/web")
+    story.when.write("pod/shop/web", {"metadata.labels[a]": "1"}, read_revision=story.revision)
+    assert noticed(story) == []
+
+
 def test_a_name_with_another_bearer_shows_that_an_end_is_missing():
     story = Story()
     story.given.create("vpc/shop")
@@ -44,6 +53,14 @@ def test_what_the_api_server_did_not_find_went_unseen():
     story.given.create("vpc/shop")
     story.when.refuse("vpc/shop", code=404)
     assert noticed(story) == [("vpc/shop", coverage.NOT_FOUND)]
+
+
+@pytest.mark.parametrize("operation", [{"subresource": "exec"}, {"subresource": "binding"}, {}])
+def test_what_a_create_did_not_find_was_not_the_object(operation):
+    story = Story()
+    story.given.create("pod/shop/web")
+    story.when.tell("pod/shop/web", "create", "refused", by="alice", code=404, **operation)
+    assert noticed(story) == []
 
 
 @pytest.mark.parametrize("code", [403, 409, 422])
