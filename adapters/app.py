@@ -6,11 +6,9 @@ it. `report` turns that into what people see; `cli` is the way in.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -19,21 +17,19 @@ from adapters.ingest import Progress, Span, Tally, files_in, following, ingest, 
 from adapters.judging import Judged, fold, judge
 from adapters.ledger import Ledger, Placed
 from adapters.ordering import Heads
-from adapters.ports import Journal
+from adapters.ports import Container, Journal, Mode, Recorder
 from adapters.sources import audit_log, dialects
 from adapters.sources.dialect import About, NotARecord, iso, moment
-from adapters.stores.sqlite_file import Mode, SQLiteFile
-from adapters.stores.sqlite_journal import SQLiteJournal
-from adapters.stores.sqlite_recorder import SQLiteRecorder
+from adapters.stores import backends, sqlite
 from domain.decide import COMMAND
 from projections.findings.rule import Finding
 
 
 class Store(NamedTuple):
-    """A ledger and its journal, and the file that holds both."""
+    """A ledger and its journal, and what holds both."""
 
-    file: SQLiteFile
-    recorder: SQLiteRecorder
+    container: Container
+    recorder: Recorder
     journal: Journal
     ledger: Ledger
 
@@ -67,17 +63,11 @@ class NotAMoment(ValueError):
 
 
 @contextmanager
-def opened(path: str | None, mode: Mode = "write") -> Iterator[Store]:
-    """The store at `path`; without one a throw-away store that is gone when the block ends. Raises `StoreError`."""
-    if path is not None:
-        with SQLiteFile(path, mode) as file:
-            yield _store(file)
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="netledger-") as folder,
-        SQLiteFile(Path(folder) / "replay.ledger", durable=False) as file,
-    ):
-        yield _store(file)
+def opened(address: str | None, mode: Mode = "write", *, allow_volatile: bool = False) -> Iterator[Store]:
+    """The store at an address; without one a throw-away store, gone when the block ends. Raises `StoreError`."""
+    backend = sqlite.thrown_away() if address is None else backends.opened(address, mode, allow_volatile=allow_volatile)
+    with backend as kept:
+        yield Store(kept.container, kept.recorder, kept.journal, Ledger(kept.recorder))
 
 
 def read_moment(text: str) -> Moment:
@@ -205,8 +195,3 @@ def end_of(journal: Journal) -> int:
     """The time of the last record of all, in microseconds since 1970; 0 for an empty journal."""
     last = span_of(journal).last
     return moment(last, "the last record's time") if last else 0
-
-
-def _store(file: SQLiteFile) -> Store:
-    recorder = SQLiteRecorder(file)
-    return Store(file, recorder, SQLiteJournal(file), Ledger(recorder))

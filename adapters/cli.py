@@ -382,12 +382,17 @@ def _without_ledger(files: list[str], asked: Sequence[str], ledger_path: str | N
     """The files to read: of a folder that the ledger itself lies in, all but the ledger and what lies beside it."""
     from pathlib import Path
 
-    for file in files:
-        if file.encode(errors="replace") != os.fsencode(file):
-            fail(f"{file!r}: this file's name is not UTF-8; rename it, or give its content as standard input: -")
+    for path in files:
+        if path.encode(errors="replace") != os.fsencode(path):
+            fail(f"{path!r}: this file's name is not UTF-8; rename it, or give its content as standard input: -")
     if ledger_path is None:
         return files
-    ledger = Path(ledger_path).resolve()
+    from adapters.stores.backends import path_of
+
+    file = path_of(ledger_path)
+    if file is None:
+        return files
+    ledger = file.resolve()
     if any(path != "-" and Path(path).resolve() == ledger for path in asked):
         fail(f"{ledger_path} is both what is to be read and the ledger to keep it in; name another file with --ledger")
     beside = {ledger.with_name(ledger.name + suffix) for suffix in ("", "-wal", "-shm", ".lock", ".views")}
@@ -807,7 +812,7 @@ def verify(ledger_path: str | None, aside: bool) -> None:
                 for kept in store.journal.kept_aside()
             )
             return
-        whole = (store.file, store.recorder, store.ledger, store.journal)
+        whole = (store.container, store.recorder, store.ledger, store.journal)
         problems = [problem for part in whole for problem in part.verify()]
         show(paper.styled(str(problem)) for problem in problems)
         if problems:

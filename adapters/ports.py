@@ -1,15 +1,20 @@
 """What the engine asks of a store: the journal's interface, what goes in and out of it, how a store fails.
 
 Two things are kept. The *ledger* holds events; its interface is the `eventsourcing` package's own
-`eventsourcing.dcb.api.DCBRecorder`. The *journal* holds the records as they were received; its interface
-is `Journal`, here. `stores/sqlite_file.py` is the file that holds both, `stores/sqlite_recorder.py` and
-`stores/sqlite_journal.py` are the two halves, `stores/memory.py` is a journal for tests.
+`eventsourcing.dcb.api.DCBRecorder`, and two questions more: `Recorder`. The *journal* holds the records as they were
+received; its interface is `Journal`. A `Backend` is the place that keeps both. `stores/backends.py` tells by an address
+which one; `stores/sqlite_file.py` is a file, `stores/sqlite_recorder.py` and `stores/sqlite_journal.py` are its two
+halves, `stores/memory.py` is a journal for tests.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
+from eventsourcing.dcb.api import DCBRecorder
+
+Mode = Literal["write", "read"]
 
 EXCERPT_BYTES = 4096
 """How much of an input that could not be used is kept as evidence, in bytes."""
@@ -180,3 +185,32 @@ class Journal(Protocol):
     def verify(self) -> Iterator[Problem]:
         """Read everything again and name what does not fit."""
         ...
+
+
+class Recorder(DCBRecorder):
+    """A ledger's events. What the package's interface says, its own errors for a refused condition, else `StoreError`."""
+
+    @abstractmethod
+    def head(self) -> int:
+        """The position of the last event; 0 when there is none."""
+
+    @abstractmethod
+    def verify(self) -> Iterator[Problem]:
+        """Read everything again and name what is not as it was written."""
+
+
+class Container(Protocol):
+    """The file or the connection that holds a ledger and its journal."""
+
+    def verify(self) -> Iterator[Problem]:
+        """What does not fit in the container itself, before one asks what is in it."""
+        ...
+
+
+class Backend(NamedTuple):
+    """An open store. `address` is as it may be printed."""
+
+    address: str
+    recorder: Recorder
+    journal: Journal
+    container: Container

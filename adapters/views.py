@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.ports import StoreError
+from adapters.stores.backends import views_path
 
 VERSION = 2
 
@@ -36,10 +37,10 @@ Activity = dict[str, dict[str, Any]]
 
 
 class Views:
-    """The read models of one ledger file."""
+    """The read models of the ledger at one address."""
 
     def __init__(self, ledger: str | Path) -> None:
-        self.path = Path(f"{ledger}.views")
+        self.path = views_path(str(ledger))
         self._held: sqlite3.Connection | None = None
 
     def stand_at(self, stands: Stands) -> bool:

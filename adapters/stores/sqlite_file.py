@@ -23,13 +23,14 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from adapters.ports import (
     LedgerDamaged,
     LedgerLocked,
     LedgerMissing,
     LedgerReadOnly,
+    Mode,
     NewerLedger,
     NotALedger,
     Problem,
@@ -107,7 +108,6 @@ _ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 # What else reading on can meet in a damaged file: a value of a kind that nothing ever wrote there.
 UNREADABLE: Final = (StoreError, TypeError, ValueError, OverflowError)
 
-Mode = Literal["write", "read"]
 Row = tuple[Any, ...]
 
 

@@ -22,13 +22,12 @@ from eventsourcing.dcb.api import (
     DCBEvent,
     DCBQuery,
     DCBReadResponse,
-    DCBRecorder,
     DCBSequencedEvent,
     DCBSubscription,
 )
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 
-from adapters.ports import LedgerDamaged, Problem, StoreError
+from adapters.ports import LedgerDamaged, Problem, Recorder, StoreError
 from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
 
 PAGE_EVENTS: Final = 1000
@@ -63,7 +62,7 @@ def chained(previous: bytes, type_frame: bytes, tags_frame: bytes, data: bytes) 
     return blake2b(previous + type_frame + tags_frame + data, digest_size=CHAIN_BYTES).digest()
 
 
-class SQLiteRecorder(DCBRecorder):
+class SQLiteRecorder(Recorder):
     """Events in an SQLite file; safe to use from several threads.
 
     Errors of the store are `adapters.ports.StoreError`; a refused condition is the package's

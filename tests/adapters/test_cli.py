@@ -52,9 +52,8 @@ def start(*arguments: object, **options: object) -> "subprocess.Popen[bytes]":
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.PIPE)
     # A shell starts what runs in the background deaf to Ctrl-C, and the tests may run there.
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-        [*NETLEDGER, *map(str, arguments)], preexec_fn=_hear_interrupts, **options
-    )
+    options.setdefault("preexec_fn", _hear_interrupts)
+    return subprocess.Popen([*NETLEDGER, *map(str, arguments)], **options)  # type: ignore[call-overload,no-any-return]
 
 
 @pytest.fixture(scope="module")
