@@ -94,15 +94,16 @@ CREATE TABLE journal_block (
     number INTEGER PRIMARY KEY,    -- of its first record; from 1, without gaps
     records INTEGER NOT NULL,
     source INTEGER NOT NULL,
-    checksum BLOB NOT NULL,
+    identities INTEGER NOT NULL,   -- sum over the rows of its records in journal_identity
+    checksum BLOB NOT NULL,        -- over the other columns
     content BLOB NOT NULL          -- zstd of a MessagePack array of [line, identity, fingerprint, payload]
 );
 CREATE TABLE journal_identity (
-    identity BLOB PRIMARY KEY,     -- 16 bytes of BLAKE2b
-    fingerprint BLOB NOT NULL,
+    identity INTEGER PRIMARY KEY,  -- 63 bits of BLAKE2b
+    fingerprint INTEGER NOT NULL,  -- its first 63 bits
     source INTEGER NOT NULL,
     line INTEGER NOT NULL
-) WITHOUT ROWID;
+);
 CREATE TABLE journal_aside (
     id INTEGER PRIMARY KEY,        -- from 1, without gaps
     source INTEGER NOT NULL,

@@ -213,8 +213,12 @@ def verify(select: Select, head: int) -> Iterator[Problem]:
             "SELECT first, content FROM posting_page WHERE run = ? AND first > ? ORDER BY first LIMIT 64",
             (run.id, first),
         ):
-            for first, content in rows:
-                checksum.add(first, content)
+            for place, content in rows:
+                checksum.add(place, content)
+                if place <= first:
+                    yield Problem("ledger", run.after + 1, "the pages of the index are out of order")
+                    return
+                first = place
         if checksum.of(run) != run.checksum:
             yield Problem("ledger", run.after + 1, f"the index of events {run.after + 1} to {run.upto} does not fit")
         elif run.after != after or run.upto > head:

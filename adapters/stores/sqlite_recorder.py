@@ -27,6 +27,7 @@ from eventsourcing.persistence import IntegrityError, ProgrammingError
 from adapters.ports import LedgerDamaged, Problem, Recorder, StoreError
 from adapters.stores import sqlite_index
 from adapters.stores.event_block import (
+    BLOCK_EVENTS,
     GENESIS,
     HASH_BYTES,
     Block,
@@ -176,7 +177,6 @@ class SQLiteRecorder(Recorder):
         Finds flipped bits, and events that were dropped, swapped or inserted. What the index says is compared with what
         was written to it.
         """
-        yield from self._file.verify()
         try:
             yield from _verify_blocks(self._file.query)
             yield from sqlite_index.verify(self._file.query, self.head())
@@ -547,18 +547,18 @@ def _verify_blocks(select: Select) -> Iterator[Problem]:
         (position, PAGE_BLOCKS),
     ):
         for first, events, own_number, root, trees, content in rows:
+            if first <= position:
+                yield Problem("ledger", first, f"comes behind {position}: the table is out of order")
+                return
             if first != position + 1:
                 missing = f"{position + 1}" if first == position + 2 else f"{position + 1} to {first - 1}"
                 yield Problem("ledger", position + 1, f"missing: {missing} dropped before {first}")
                 sound = False
             reason = None
-            if (
-                not isinstance(events, int)
-                or events < 1
-                or not all(isinstance(b, bytes) for b in (root, trees, content))
-            ):
+            readable = isinstance(events, int) and 0 < events <= BLOCK_EVENTS
+            if not readable or not all(isinstance(column, bytes) for column in (root, trees, content)):
                 reason = "its columns are not what an append writes"
-                events = 1
+                events = events if readable else 1
             elif block_hash(first, events, root, content_hash(content)) != trees[:HASH_BYTES]:
                 reason = "does not fit its hash: an event of it, or their order or number, is not what was appended"
             elif sound and (own_number != number + 1 or b"".join(grown(tree, number, trees[:HASH_BYTES])) != trees):
