@@ -16,6 +16,8 @@ import msgspec
 import zstandard
 from eventsourcing.dcb.api import DCBEvent, DCBQueryItem, DCBSequencedEvent
 
+from adapters.ports import Path
+
 BLOCK_EVENTS: Final = 1000
 """Events in one block at most: what has to be read and unpacked to get at one of them."""
 BLOCK_BYTES: Final = 1 << 20
@@ -151,30 +153,30 @@ def inner_hash(left: bytes, right: bytes) -> bytes:
 
 def root_over(leaves: Sequence[bytes]) -> bytes:
     """The root of the tree over these leaves."""
-    level = list(leaves)
+    level = leaves
     while len(level) > 1:
-        above = [
-            blake2b(_INNER + left + right, digest_size=HASH_BYTES).digest()
-            for left, right in zip(level[::2], level[1::2], strict=False)
-        ]
-        if len(level) % 2:
-            above.append(level[-1])
-        level = above
+        level = _above(level)
     return level[0] if level else GENESIS
 
 
-def path_in(leaves: Sequence[bytes], place: int) -> list[tuple[bool, bytes]]:
-    """What has to be hashed with the leaf at `place`, from it up to the root: whether it stands left of it, and its hash."""
+def path_in(leaves: Sequence[bytes], place: int) -> Path:
+    """The path from the leaf at `place` to the root over these leaves."""
     level, path = list(leaves), []
     while len(level) > 1:
-        beside = place ^ 1
-        if beside < len(level):
+        if (beside := place ^ 1) < len(level):
             path.append((beside < place, level[beside]))
-        above = [inner_hash(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
-        if len(level) % 2:
-            above.append(level[-1])
-        level, place = above, place // 2
+        level, place = _above(level), place // 2
     return path
+
+
+def _above(level: Sequence[bytes]) -> list[bytes]:
+    above = [
+        blake2b(_INNER + left + right, digest_size=HASH_BYTES).digest()
+        for left, right in zip(level[::2], level[1::2], strict=False)
+    ]
+    if len(level) % 2:
+        above.append(level[-1])
+    return above
 
 
 def grown(tree: Tree, leaves: int, leaf: bytes) -> list[bytes]:
@@ -186,6 +188,32 @@ def grown(tree: Tree, leaves: int, leaf: bytes) -> list[bytes]:
         leaves //= 2
     tree.append(leaf)
     return completed
+
+
+def perfect_trees(leaves: int) -> Iterator[tuple[int, int]]:
+    """The perfect trees that stand side by side over so many leaves: how many lie up to the end of each, and its height."""
+    number = 0
+    for height in range(leaves.bit_length() - 1, -1, -1):
+        if leaves >> height & 1:
+            number += 1 << height
+            yield number, height
+
+
+def path_over(leaves: int, number: int, root: Callable[[int, int], bytes]) -> Path:
+    """The path from leaf `number` (from 1) to the root over so many. `root` gives that of a perfect tree: end, height."""
+    trees = list(perfect_trees(leaves))
+    place = next(i for i, (end, _) in enumerate(trees) if number <= end)
+    end, height = trees[place]
+    begin = end - (1 << height)
+    path: Path = []
+    offset = number - 1 - begin
+    for level in range(height):
+        beside = (offset >> level) ^ 1
+        path.append((beside < offset >> level, root(begin + ((beside + 1) << level), level)))
+    if behind := [root(*tree) for tree in trees[place + 1 :]]:
+        path.append((False, root_of(behind)))
+    path.extend((True, root(*tree)) for tree in reversed(trees[:place]))
+    return path
 
 
 def root_of(tree: Tree) -> bytes:

@@ -24,7 +24,7 @@ from eventsourcing.dcb.api import (
 )
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 
-from adapters.ports import LedgerDamaged, Problem, Recorder, StoreError
+from adapters.ports import LedgerDamaged, Problem, Proof, Recorder, Seal, StoreError
 from adapters.stores import sqlite_index
 from adapters.stores.event_block import (
     BLOCK_EVENTS,
@@ -40,6 +40,9 @@ from adapters.stores.event_block import (
     grown,
     head_of,
     packer,
+    path_in,
+    path_over,
+    perfect_trees,
     root_of,
     root_over,
     unpacked,
@@ -114,9 +117,43 @@ class SQLiteRecorder(Recorder):
         """The position of the last event; 0 when there is none."""
         return _head(self._file.query).position
 
-    def digest(self) -> bytes:
-        """32 bytes that stand for all events in their order and for the blocks they lie in."""
-        return _head(self._file.query).digest
+    def seal(self, position: int) -> Seal | None:
+        """The root of the hash tree over the blocks up to a position; `None` where no block ends there."""
+        select = self._file.query
+        if position == 0:
+            return Seal(0, GENESIS)
+        blocks = self._blocks_upto(select, position)
+        return None if blocks is None else Seal(position, root_of(_tree_over(select, blocks)))
+
+    def prove(self, position: int, upto: int | None = None) -> Proof:
+        """That the event at `position` is in the log with the head at `upto`. Raises `StoreError`."""
+        select = self._file.query
+        head = _head(select)
+        upto = head.position if upto is None else upto
+        blocks = self._blocks_upto(select, upto)
+        if blocks is None or not 0 < position <= upto:
+            raise StoreError(
+                f"there is no proof for position {position} up to {upto}: the log ends at {head.position}, and a proof "
+                "leads to a position that was its end once, such as an attested one"
+            )
+        first, events, number, content = select(
+            "SELECT first, events, number, content FROM event_block WHERE first <= ? ORDER BY first DESC LIMIT 1",
+            (position,),
+        )[0]
+        block = self._unpacked((first, events, content))
+        offset = position - first
+        return Proof(
+            position=position,
+            head=block.heads[offset],
+            data=block.data[offset],
+            first=first,
+            events=events,
+            content=content_hash(content),
+            in_block=path_in(event_hashes(block.heads, block.data), offset),
+            above=path_over(blocks, number, lambda end, height: _tree_ending_at(select, end, height)),
+            upto=upto,
+            digest=root_of(_tree_over(select, blocks)).hex(),
+        )
 
     def append(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None) -> int:
         """Append all events, on disk when this returns, or none of them.
@@ -286,7 +323,7 @@ class SQLiteRecorder(Recorder):
         blocks, tree = self._tree
         if blocks == head.blocks and root_of(tree) == head.digest:
             return list(tree)
-        return [_tree_ending_at(select, number, height) for number, height in _perfect_trees(head.blocks)]
+        return _tree_over(select, head.blocks)
 
     def _refuse_if_matched(self, select: Select, condition: DCBAppendCondition, upto: int, staged: Block) -> None:
         query, after = condition.fail_if_events_match, condition.after or 0
@@ -305,6 +342,14 @@ class SQLiteRecorder(Recorder):
             )
 
     # ---- reading
+
+    def _blocks_upto(self, select: Select, position: int) -> int | None:
+        """How many blocks there are up to this position; `None` where no block ends there."""
+        rows = select(
+            "SELECT number, first + events - 1 FROM event_block WHERE first <= ? ORDER BY first DESC LIMIT 1",
+            (position,),
+        )
+        return rows[0][0] if rows and rows[0][1] == position else None
 
     def _events(
         self, query: DCBQuery | None, after: int, upto: int, select: Select | None = None
@@ -510,13 +555,8 @@ def _hashes_behind(select: Select, after: int, upto: int) -> Iterator[tuple[int,
             after = block.last
 
 
-def _perfect_trees(blocks: int) -> Iterator[tuple[int, int]]:
-    """The perfect trees that stand side by side over so many blocks: the last block of each, and its height."""
-    number = 0
-    for height in range(blocks.bit_length() - 1, -1, -1):
-        if blocks >> height & 1:
-            number += 1 << height
-            yield number, height
+def _tree_over(select: Select, blocks: int) -> Tree:
+    return [_tree_ending_at(select, number, height) for number, height in perfect_trees(blocks)]
 
 
 def _tree_ending_at(select: Select, number: int, height: int) -> bytes:

@@ -243,7 +243,7 @@ def read_all(path: Path) -> tuple[object, ...]:
         identities = [entry.identity for entry in journal.read()]
         return (
             list(SQLiteRecorder(file).read()),
-            SQLiteRecorder(file).digest(),
+            SQLiteRecorder(file).seal(12),
             list(journal.read()),
             journal.sources(),
             list(journal.kept_aside()),
