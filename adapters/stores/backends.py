@@ -18,6 +18,8 @@ from adapters.ports import Backend, Mode, StoreError
 
 SCHEMES = {
     "sqlite": "sqlite",
+    "postgresql": "postgres_server",
+    "postgres": "postgres_server",
 }
 """Which module of this folder opens what bears this scheme. An address without one is a file's path."""
 

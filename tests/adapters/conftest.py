@@ -1,14 +1,16 @@
 """What the tests of the stores share."""
 
+import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from adapters.stores.sqlite_file import SQLiteFile
+from tests.servers.postgres_server import PostgresServer
 
 LONG_SEARCH = os.environ.get("NETLEDGER_SEARCH") == "long"
 MODULE_SECONDS = 1200 if LONG_SEARCH else 120
@@ -38,3 +40,17 @@ def ledger_path(tmp_path: Path) -> Path:
 def ledger_file(ledger_path: Path) -> Iterator[SQLiteFile]:
     with SQLiteFile(ledger_path) as file:
         yield file
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for all tests; without one they fail, and say how to get one."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: PostgresServer) -> Callable[[], str]:
+    """The address of a ledger of its own, each time it is called."""
+    numbers = itertools.count(1)
+    return lambda: postgres_server.address(f"test_{next(numbers)}")
