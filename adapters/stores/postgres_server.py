@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager, suppress
 from hashlib import blake2b
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from uuid import UUID, uuid4
 
 from adapters.ports import (
@@ -498,6 +498,8 @@ class PostgresSchema:
                     "nothing to read"
                 )
             return False
+        if rows(connection, "SELECT has_schema_privilege(%s, 'USAGE')", (self.name,)) == [(False,)]:
+            raise StoreError(f"cannot open the ledger {self.address}: permission denied; {self._grant}")
         if "netledger" not in tables:
             raise NotALedger(
                 f"{self.address} is not a netledger ledger: the schema {self.name} holds other tables, such as "
@@ -526,6 +528,14 @@ class PostgresSchema:
 
     # ---- what went wrong
 
+    @property
+    def _grant(self) -> str:
+        return (
+            "grant it: CREATE on the database where the ledger is to be made (GRANT CREATE ON DATABASE ... TO ...), and "
+            f"for an existing one all rights on the schema {self.name} and what is in it; to read, USAGE on the schema and "
+            "SELECT on its tables"
+        )
+
     def _explained(self, error: psycopg.Error, attempt: str, more: str = "") -> StoreError:
         """What PostgreSQL's error means for an operator."""
         state = error.sqlstate or ""
@@ -536,11 +546,7 @@ class PostgresSchema:
         if state in ("25006", "25007"):
             return LedgerReadOnly(f"{told}; allow writing, or open the ledger for reading")
         if state == "42501":
-            return StoreError(
-                f"{told}; grant it: CREATE on the database where the ledger is to be made (GRANT CREATE ON DATABASE ..."
-                f" TO ...), and for an existing one all rights on the schema {self.name} and what is in it; to read, "
-                "USAGE on the schema and SELECT on its tables"
-            )
+            return StoreError(f"{told}; {self._grant}")
         if state == "55P03":
             return StoreError(f"{told}; waited {LOCK_SECONDS} s for another session that holds {self.name}; try again")
         if state == "54000":
@@ -601,7 +607,8 @@ def _taken_apart(address: str) -> tuple[str, dict[str, Any]]:
                 f"{shown(address)}: ?ledger= takes one name of a ledger: at most 30 small letters, digits and underscores, "
                 "such as shop"
             )
-        query = urlencode([(name, value) for name, value in parameters if name != "ledger"])
+        # libpq takes a plus sign for itself.
+        query = urlencode([(name, value) for name, value in parameters if name != "ledger"], quote_via=quote)
         conninfo = conninfo_to_dict(parts._replace(query=query).geturl())
     except (ValueError, psycopg.ProgrammingError) as error:
         told = str(error).replace(address, shown(address)).strip()
