@@ -122,7 +122,7 @@ def test_a_second_writer_is_told_who_writes_and_gets_in_when_that_one_is_gone(ad
 
 
 def test_opened_for_reading_nothing_is_written_or_made(address):
-    with pytest.raises(LedgerMissing, match="there is no ledger at .*nothing to read"):
+    with pytest.raises(LedgerMissing, match=r"there is no ledger at .*nothing to read"):
         store.opened(address, "read").__enter__()
     with closing(administrator(address)) as connection:
         name = f"netledger_{address.partition('?ledger=')[2]}"
@@ -161,7 +161,9 @@ def test_a_name_that_is_no_ledger_name_is_refused(postgres_server, ledger):
 
 
 def test_a_parameter_that_libpq_does_not_know_is_named(postgres_server):
-    with pytest.raises(StoreError, match="is not an address of PostgreSQL .*tablespace.*write postgresql://") as refused:
+    with pytest.raises(
+        StoreError, match=r"is not an address of PostgreSQL .*tablespace.*write postgresql://"
+    ) as refused:
         store.opened(f"{postgres_server.address()}?tablespace=x", "write").__enter__()
     assert PASSWORD not in str(refused.value)
 
@@ -204,10 +206,10 @@ def test_a_server_that_takes_no_writes_or_forgets_or_cannot_hold_all_names_is_re
         store.opened(quiet, "write").__enter__()
     with closing(administrator(postgres_server.address())) as connection:
         connection.execute("CREATE DATABASE narrow ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-    with pytest.raises(StoreError, match="encoding is LATIN1.*createdb --encoding UTF8"):
+    with pytest.raises(StoreError, match=r"encoding is LATIN1.*createdb --encoding UTF8"):
         store.opened(postgres_server.address(database="narrow"), "write").__enter__()
     with PostgresServer(fsync="off") as server:
-        with pytest.raises(StoreError, match="fsync = off.*--allow-volatile"):
+        with pytest.raises(StoreError, match=r"fsync = off.*--allow-volatile"):
             store.opened(server.address(), "write").__enter__()
         with store.opened(server.address(), "write", allow_volatile=True) as backend:
             assert backend.recorder.append([event(1)]) == 1
@@ -349,7 +351,7 @@ def test_a_writer_whose_sessions_were_ended_goes_on_and_one_that_was_followed_do
         )
         with store.opened(address, "write") as follower:
             follower.recorder.append([event(3)])
-        with pytest.raises(LedgerLocked, match="the connection was lost and process .* took over"):
+        with pytest.raises(LedgerLocked, match=r"the connection was lost and process .* took over"):
             backend.recorder.append([event(4)])
         assert [found.event.data for found in backend.recorder.read()] == [b"0", b"1", b"2", b"3"]
 
@@ -384,7 +386,7 @@ def test_a_server_that_does_not_come_back_is_an_error_and_not_a_wait_for_ever(ow
     with store.opened(own_server.address(), "write") as backend:
         backend.recorder.append([event(1)])
         own_server.kill()
-        with pytest.raises(StoreError, match="cannot read it .*refused.*is the server running"):
+        with pytest.raises(StoreError, match=r"cannot read it .*refused.*is the server running"):
             backend.recorder.head()
         with pytest.raises(StoreError, match="cannot write to it"):
             backend.recorder.append([event(2)])
