@@ -1,9 +1,10 @@
 """The ledger in PostgreSQL: the `eventsourcing` package's own recorder, in the schema that `postgres_server.py` opens.
 
-Its tables, its statements for reading and its types are used as they are. What is added: every append takes the lock
-that the package takes for some conditions only, so that positions are given in the order of the commits and the events
-of one append stand side by side (without it a reader may see 5 before 4 is there, and never see 4); any query, where
-the package answers three kinds; reading in pages; text with U+0000; and a seal for every append, in its transaction.
+Its tables, its statements for reading and its function for appending are used; many events at once go into the same
+tables by COPY. What is added: every append takes the lock that the package takes for some conditions only, so that
+positions are given in the order of the commits and the events of one append stand side by side (without it a reader may
+see 5 before 4 is there, and never see 4); any query, where the package answers three kinds; reading in pages; text with
+U+0000; and a seal for every append, in its transaction.
 
 Positions rise, and may skip: PostgreSQL gives a number once, also where the append that took it was taken back, and a
 server that was killed goes on up to 32 further. A seal says which positions an append has, and binds each event to all
@@ -39,6 +40,8 @@ from psycopg.sql import SQL, Identifier
 from adapters.ports import Problem, Recorder, StoreError
 from adapters.stores.postgres_server import PostgresSchema, restored, rows, storable, tags_table
 
+# Up to here COPY is no quicker than the package's function; of 1000 it is more than twice as quick.
+COPIED_EVENTS: Final = 10
 PAGE_EVENTS: Final = 1000
 # The package's search by tags finds all that is left before it gives a page: a long read takes larger ones, up to this.
 LARGEST_PAGE_EVENTS: Final = 8000
@@ -49,6 +52,9 @@ CHAIN_BYTES: Final = 32
 LINK_BYTES: Final = 8
 GENESIS: Final = bytes(CHAIN_BYTES)
 INDEX_PROBLEMS: Final = 20
+
+_COPY_EVENTS: Final = SQL("COPY {schema}.{events_table} (id, type, data, tags) FROM STDIN (FORMAT BINARY)")
+_COPY_TAGS: Final = SQL("COPY {schema}.{tags_table} (tag, main_id) FROM STDIN (FORMAT BINARY)")
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -73,6 +79,11 @@ class PostgresRecorder(PostgresDCBRecorderTT, Recorder):
         self._schema = schema
         # It asks the server for its types.
         schema.read(lambda _: PostgresDCBRecorderTT.__init__(self, schema.datastore, events_table_name=schema.name))
+        sequence = f"{schema.name}.{self.events_table_name}_id_seq"
+        self._take_positions = f"SELECT setval('{sequence}', nextval('{sequence}') + %s)"
+        self._copy_events = self.format(_COPY_EVENTS)
+        self._copy_tags = self.format(_COPY_TAGS)
+        self._notify = self.format(SQL("NOTIFY {channel}"))
 
     def head(self) -> int:
         """The position of the last event; 0 when there is none."""
@@ -139,7 +150,11 @@ class PostgresRecorder(PostgresDCBRecorderTT, Recorder):
                 )
         seals = rows(connection, "SELECT chain FROM seal ORDER BY last DESC LIMIT 1")
         chain = bytes(seals[0][0]) if seals else GENESIS
-        last = self._insert(connection, [_storable(event) for event in events])
+        if len(events) < COPIED_EVENTS:
+            stored = self.construct_psycopg_dcb_events([_storable(event) for event in events])
+            last = self._unconditional_append(connection.cursor(), stored)
+        else:
+            last = self._copy(connection, events)
         first = last - len(events) + 1
         links = []
         for position, event in enumerate(events, first):
@@ -148,9 +163,29 @@ class PostgresRecorder(PostgresDCBRecorderTT, Recorder):
         connection.execute("INSERT INTO seal VALUES (%s, %s, %s, %s)", (last, first, chain, b"".join(links)))
         return last
 
-    def _insert(self, connection: Connection[DictRow], events: Sequence[DCBEvent]) -> int:
-        """Put the events into the package's tables with the package's own function; the position of the last."""
-        return self._unconditional_append(connection.cursor(), self.construct_psycopg_dcb_events(events))
+    def _copy(self, connection: Connection[DictRow], events: Sequence[DCBEvent]) -> int:
+        """What the package's function does for many events, with COPY: several times as fast, and of any size.
+
+        The numbers are the table's own, taken at once; nobody else takes any while the table is locked.
+        """
+        ((last,),) = rows(connection, self._take_positions, (len(events) - 1,))
+        first = int(last) - len(events) + 1
+        tag_rows: list[tuple[str, int]] = []
+        with connection.cursor().copy(self._copy_events) as copy:
+            copy.set_types(("int8", "text", "bytea", "text[]"))
+            for position, event in enumerate(events, first):
+                tags = [storable(tag) for tag in event.tags]
+                copy.write_row((position, storable(event.type), event.data, tags))
+                tag_rows += [(tag, position) for tag in tags]
+        # In the order of the index, neighbours meet the same page.
+        tag_rows.sort()
+        with connection.cursor().copy(self._copy_tags) as copy:
+            copy.set_types(("text", "int8"))
+            for row in tag_rows:
+                copy.write_row(row)
+        # As the package's function does, for those that listen.
+        connection.execute(self._notify)
+        return int(last)
 
     # ---- reading
 
