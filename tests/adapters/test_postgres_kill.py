@@ -16,7 +16,7 @@ from tests.servers.postgres_server import PostgresServer
 pytestmark = pytest.mark.usefixtures("no_endless_wait")
 
 RUNS = 10 if LONG_SEARCH else 2
-SERVER_KILLS_A_RUN = 12 if LONG_SEARCH else 3
+SERVER_KILLS_A_RUN = 12 if LONG_SEARCH else 2
 
 
 def test_what_was_acknowledged_before_a_kill_is_there_after_it_once():
