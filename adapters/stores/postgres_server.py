@@ -169,6 +169,7 @@ class Connections(PostgresDatastore):
         self._conninfo = conninfo
         self._read_only = read_only
         self._idle: list[Connection[DictRow]] = []
+        self._ended = False
 
     def connect(self) -> Connection[DictRow]:
         """A new connection. Raises `psycopg.Error`."""
@@ -200,7 +201,7 @@ class Connections(PostgresDatastore):
             yield connection
         finally:
             usable = not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
-            if usable and len(self._idle) < IDLE_CONNECTIONS:
+            if usable and not self._ended and len(self._idle) < IDLE_CONNECTIONS:
                 self._idle.append(connection)
             else:
                 connection.close()
@@ -212,7 +213,8 @@ class Connections(PostgresDatastore):
                 self._idle.pop().close()
 
     def close(self) -> None:
-        """Close what is idle. What is in use is closed where it is given back, or is kept for the next use."""
+        """Close what is idle; what is in use is closed where it is given back."""
+        self._ended = True
         # Called by the base class's finaliser too, perhaps before all is there.
         if hasattr(self, "_idle"):
             self.forget()

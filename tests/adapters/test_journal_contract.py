@@ -159,17 +159,17 @@ COMMITS = st.lists(
 def test_sqlite_accepts_and_answers_exactly_as_memory_does(tmp_path_factory, commits):
     path = tmp_path_factory.mktemp("journal") / "compared.ledger"
     with SQLiteFile(path, durable=False) as file:
-        compare(SQLiteJournal(file), commits)
+        compare_with_memory(SQLiteJournal(file), commits)
 
 
 # Fewer than of SQLite: each append and commit waits for a disk.
 @given(COMMITS)
 @settings(deadline=None, max_examples=300 if LONG_SEARCH else 20, suppress_health_check=list(HealthCheck))
 def test_postgres_accepts_and_answers_exactly_as_memory_does(emptied_postgres, commits):
-    compare(emptied_postgres().journal, commits)
+    compare_with_memory(emptied_postgres().journal, commits)
 
 
-def compare(journal: Journal, commits: list[tuple[str, list[tuple[str, bytes]]]]) -> None:
+def compare_with_memory(journal: Journal, commits: list[tuple[str, list[tuple[str, bytes]]]]) -> None:
     memory = InMemoryJournal()
     line = 0
     for name, said in commits:

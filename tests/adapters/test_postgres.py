@@ -27,6 +27,7 @@ from adapters.ports import (
     NotALedger,
     Record,
     StoreError,
+    StoreFull,
 )
 from adapters.stores import postgres_server as store
 from adapters.stores.postgres_recorder import PostgresRecorder
@@ -275,6 +276,42 @@ def test_a_ledger_copes_with_positions_that_skip(address):
 
 def told(number: int) -> Event:
     return Event(type="VPCCreated", key=Key("vpc", "", f"v{number}"), record=f"r{number}", time=number)
+
+
+def test_a_full_disk_takes_the_append_back_and_the_next_one_skips(address):
+    """The server's own error for a disk without room, raised where the last row of an append is written."""
+    with store.opened(address, "write") as backend, closing(administrator(address)) as connection:
+        assert backend.recorder.append([event(1, "a")]) == 1
+        connection.execute(
+            "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$"
+        )
+        connection.execute("CREATE TRIGGER no_room BEFORE INSERT ON receipt EXECUTE FUNCTION no_room()")
+        for size in (2, 500):  # by the package's function, and by COPY
+            with pytest.raises(StoreFull, match="nothing of this write was kept; make room"):
+                backend.recorder.append([event(2, "a")] * size)
+        source = "SELECT count(*) FROM source"
+        with pytest.raises(StoreFull):
+            backend.journal.source("a.log", "audit")
+        assert connection.execute(source.encode()).fetchone() == (0,)
+        connection.execute("DROP TRIGGER no_room ON receipt")
+        assert backend.recorder.append([event(3, "a")]) == 504
+        assert [found.position for found in backend.recorder.read()] == [1, 504]
+        assert list(backend.recorder.verify()) == []
+
+
+def test_a_tag_too_long_for_the_index_is_refused_whole_and_said(address):
+    chance = random.Random(1)
+    with store.opened(address, "write") as backend:
+        with pytest.raises(StoreError, match="a tag is limited to about"):
+            backend.recorder.append([event(1), event(2, "".join(chance.choices("abcdefghijklmnop", k=9000)))])
+        assert backend.recorder.head() == 0
+
+
+def test_a_password_among_the_parameters_is_not_printed(postgres_server):
+    plain = postgres_server.address().replace(f":{PASSWORD}@", "@")
+    with store.opened(f"{plain}?password={PASSWORD}&ledger=quiet", "write") as backend:
+        assert PASSWORD not in backend.address
 
 
 def test_an_event_that_matches_many_items_of_a_query_hides_none_behind_it(address):

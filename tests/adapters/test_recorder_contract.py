@@ -256,17 +256,17 @@ def test_sqlite_answers_and_refuses_exactly_as_memory_does(batches, reads):
         tempfile.TemporaryDirectory() as directory,
         SQLiteFile(Path(directory) / "compared.ledger", durable=False) as file,
     ):
-        compare(SQLiteRecorder(file), batches, reads)
+        compare_with_memory(SQLiteRecorder(file), batches, reads)
 
 
 # Fewer than of SQLite: each append and commit waits for a disk.
 @given(batches=BATCHES, reads=READS)
 @settings(deadline=None, max_examples=300 if LONG_SEARCH else 30, suppress_health_check=list(HealthCheck))
 def test_postgres_answers_and_refuses_exactly_as_memory_does(emptied_postgres, batches, reads):
-    compare(emptied_postgres().recorder, batches, reads)
+    compare_with_memory(emptied_postgres().recorder, batches, reads)
 
 
-def compare(recorder: Recorder, batches: list[Batch], reads: list[Read]) -> None:
+def compare_with_memory(recorder: Recorder, batches: list[Batch], reads: list[Read]) -> None:
     """Both are given the same; in one process, where nothing is taken back but by a condition, no store skips."""
     memory = InMemoryDCBRecorder()
     for events, condition in batches:

@@ -43,9 +43,11 @@ data = pathlib.Path(sys.argv[1])
 try:
     pid = int((data / "postmaster.pid").read_text().splitlines()[0])
     os.kill(pid, signal.SIGQUIT)
-    for _ in range(100):
+    # It takes the file away last; nobody may be there to bury the process, which would be seen for ever.
+    deadline = time.monotonic() + 10
+    while (data / "postmaster.pid").exists() and time.monotonic() < deadline:
         os.kill(pid, 0)
-        time.sleep(0.05)
+        time.sleep(0.01)
 except (OSError, ValueError, IndexError):
     pass
 shutil.rmtree(data.parent, ignore_errors=True)
