@@ -37,7 +37,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier
 
-from adapters.ports import Problem, Recorder, StoreError
+from adapters.ports import Problem, Recorder, Seal, StoreError
 from adapters.stores.postgres_server import PostgresSchema, restored, rows, storable, tags_table
 
 # Up to here COPY is no quicker than the package's function; of 1000 it is more than twice as quick.
@@ -88,6 +88,13 @@ class PostgresRecorder(PostgresDCBRecorderTT, Recorder):
     def head(self) -> int:
         """The position of the last event; 0 when there is none."""
         return self._schema.read(self._head)
+
+    def seal(self, position: int) -> Seal | None:
+        """The hash chain at a position at which an append ended; `None` where none ended there."""
+        if position == 0:
+            return Seal(0, GENESIS)
+        found = self._schema.query("SELECT chain FROM seal WHERE last = %s", (position,))
+        return Seal(position, bytes(found[0][0])) if found else None
 
     def append(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None) -> int:
         """Append all events, on disk when this returns, or none of them; their positions follow one another.
