@@ -10,6 +10,7 @@ The document is `netledger/rejudge/v1`; its JSON Schema is `adapters/schemas/rej
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice, takewhile, zip_longest
@@ -291,10 +292,11 @@ def text(document: Document, paper: Paper) -> Iterator[str]:
                 continue
             yield ""
             yield paper.styled(f"{kind.capitalize()} that {_CHANGES[change]}: {len(rows):,}", "bold")
-            for row in rows[:_SHOWN]:
-                yield from paper.paragraph(line(row), 4, style, first=2)
-            if len(rows) > _SHOWN:
-                yield from paper.paragraph(f"and {len(rows) - _SHOWN:,} more; -o json has them all", 2, "dim")
+            lines = Counter(map(line, rows))
+            for told, times in islice(lines.items(), _SHOWN):
+                yield from paper.paragraph(told + (f" ({times:,} times)" if times > 1 else ""), 4, style, first=2)
+            if len(lines) > _SHOWN:
+                yield from paper.paragraph(f"and {len(lines) - _SHOWN:,} more; -o json has them all", 2, "dim")
     if not document["written"]:
         yield ""
         yield from paper.paragraph("`netledger rejudge --write` puts today's verdict behind what is kept.", 0, "dim")
@@ -310,8 +312,10 @@ def _ledger(part: Document) -> str:
 
 
 def _from(first: Document) -> str:
-    was = f"{first['was']['event']} ({first['was']['says']})" if first["was"] else "nothing"
-    now = f"{first['is']['event']} ({first['is']['says']})" if first["is"] else "nothing"
+    was, now = (
+        "nothing" if said is None else said["event"] + (f" ({said['says']})" if said["says"] else "")
+        for said in (first["was"], first["is"])
+    )
     where = f"position {first['position']:,}, " if first["position"] else ""
     return f"{where}{first['operation']} of {first['resource']}: was {was}, is {now}"
 
