@@ -208,7 +208,7 @@ def test_where_an_archive_was_cut_off_is_said_with_what_is_good_before_it(small)
 # ---- what somebody made up
 
 
-def sealed(*contents: bytes, version: int = 1, schema: int = 1, end: bool = True) -> bytes:
+def sealed(*contents: bytes, version: int = 1, schema: int = 1) -> bytes:
     """An archive that is sealed as it should be, whatever is in it."""
     plain = msgpack.packb("netledger archive") + msgpack.packb(version) + msgpack.packb(schema)
     seal = b""
@@ -231,6 +231,14 @@ def marker(after: Any) -> bytes:
     )
 
 
+NOTHING = hashlib.blake2b(digest_size=32).digest()
+"""The digest over no rows at all."""
+
+
+def test_an_archive_of_an_empty_store_is_taken():
+    assert whole(sealed(msgpack.packb(["end", [0, 0, 0, 0, 0], NOTHING]))) == []
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -248,8 +256,9 @@ def marker(after: Any) -> bytes:
         block("sources", [["\udc00".encode("utf-8", "surrogatepass"), "klog"]]),
         block("summaries", [b"no summary"]),
         block("sources", [["a", "klog"]] * 4_001),
-        block("end", [[0, 0, 0, 0, 1], b""]),
-        block("end", [[0, 0, 0, 0, 0], b"another digest"]),
+        msgpack.packb(["end", [0, 0, 0, 0, 1], NOTHING]),
+        msgpack.packb(["end", [0, 0, 0, 0, 0], b"another digest"]),
+        block("sources", [["a" * (3 << 20), "klog"], ["b", "klog"]]),
     ],
 )
 def test_what_no_ledger_holds_is_refused_however_well_it_is_sealed(content):
