@@ -262,8 +262,10 @@ def test_an_archive_of_an_empty_store_is_taken():
     ],
 )
 def test_what_no_ledger_holds_is_refused_however_well_it_is_sealed(content):
-    with pytest.raises(ArchiveDamaged):
-        whole(sealed(content))
+    raised: list[StoreError] = []
+    assert list(rows_until_damaged(sealed(content), raised)) == []
+    assert [type(error) for error in raised] == [ArchiveDamaged]
+    assert "cut off" not in str(raised[0]), "it is refused for itself, not for what should follow"
 
 
 @pytest.mark.parametrize(
@@ -283,6 +285,15 @@ def test_what_no_ledger_holds_is_refused_however_well_it_is_sealed(content):
 def test_what_contradicts_itself_is_refused_by_the_store_that_is_to_take_it(contents, why, tmp_path):
     with backends.opened(str(tmp_path / "target.ledger")) as target, pytest.raises(StoreError, match=why):
         imported(sealed(*contents), target)
+
+
+def test_a_window_that_asks_for_much_memory_is_refused(small):
+    plain = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(small)).read()
+    wide = zstandard.ZstdCompressionParameters.from_level(1, window_log=26)
+    compressor = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    data = compressor.compress(plain) + compressor.flush()
+    with pytest.raises(StoreError, match="too much memory"):
+        whole(data)
 
 
 def test_an_archive_of_a_later_netledger_is_refused_and_says_what_to_use():
