@@ -228,7 +228,7 @@ def _in_blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
     block: list[Any] = []
     size = 0
     for row in rows:
-        bytes_of_row = _size_of(row)
+        bytes_of_row = len(_encode(row))
         if block and (len(block) == BLOCK_ROWS or size + bytes_of_row > BLOCK_BYTES):
             yield block
             block, size = [], 0
@@ -236,13 +236,6 @@ def _in_blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
         size += bytes_of_row
     if block:
         yield block
-
-
-def _size_of(row: Any) -> int:
-    """About how many bytes a row has."""
-    if isinstance(row, str | bytes):
-        return len(row) + 5
-    return sum(map(_size_of, row)) + 5 if isinstance(row, tuple | list) else 9
 
 
 # ---- into a store

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from adapters import archive, cli, transfer
 from adapters.archive import Archive, ArchiveDamaged, NotAnArchive, packed
 from adapters.ledger import Ledger
-from adapters.ports import Backend, NewerLedger, StoreError
+from adapters.ports import Backend, NewerLedger, Record, StoreError
 from adapters.stores import backends
 from adapters.transfer import blocks, digest_of
 from tests.adapters.conftest import LONG_SEARCH
@@ -108,6 +108,18 @@ def test_an_import_goes_on_behind_what_a_cut_off_archive_brought(small, tmp_path
         imported(small, target)
         assert b"".join(packed(blocks(target.recorder, target.journal)))
         assert read(b"".join(packed(blocks(target.recorder, target.journal)))) == read(small)
+
+
+def test_what_is_large_in_any_way_is_read_back(tmp_path):
+    """A reader bounds what it takes in bytes: the writer must not count characters, nor refuse a single large row."""
+    with PLACES["memory"](tmp_path / "large") as source, PLACES["memory"](tmp_path / "back") as target:
+        for number in range(900):
+            source.journal.source(f"{number}{'名' * 1_200}", "klog")
+        large = [Record(f"r{number}", b"12345678", number, bytes(5 << 20)) for number in range(2)]
+        source.journal.commit(1, large, [], b"")
+        imported(b"".join(packed(blocks(source.recorder, source.journal))), target)
+        assert [entry.payload for entry in target.journal.read()] == [record.payload for record in large]
+        assert target.journal.sources() == source.journal.sources()
 
 
 def test_another_program_can_read_an_archive(small):
