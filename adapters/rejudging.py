@@ -33,7 +33,7 @@ from adapters.app import Outcome, Store
 from adapters.judging import BATCH_EVENTS, fold, judge
 from adapters.ledger import Ledger
 from adapters.paper import Paper, counted
-from adapters.ports import Problem, Recorder, StoreError
+from adapters.ports import Problem, Recorder, Seal, StoreError
 from adapters.stores import codec, sqlite
 from adapters.views import Views
 from domain.events import GENERATION, REFUSED, Event
@@ -81,6 +81,9 @@ class Draft(Recorder):
 
     def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> DCBSubscription[Draft]:
         raise StoreError("a draft cannot be followed: it is there for one verdict only")
+
+    def seal(self, position: int) -> Seal | None:
+        return self._kept.seal(position) if position <= self.end else None
 
     def verify(self) -> Iterator[Problem]:
         yield from self._kept.verify()

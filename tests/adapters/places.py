@@ -15,7 +15,7 @@ from adapters.authority import SOURCE
 from adapters.ingest import ingest
 from adapters.judging import judge
 from adapters.ledger import Ledger
-from adapters.ports import Aside, Backend, Problem, Record, Recorder
+from adapters.ports import Aside, Backend, Problem, Record, Recorder, Seal
 from adapters.stores import backends, codec
 from adapters.stores.memory import InMemoryJournal
 from domain.decide import COMMAND, Command, decide_command
@@ -38,6 +38,9 @@ class MemoryRecorder(InMemoryDCBRecorder, Recorder):
         for _ in range(self.skip):
             next(self.position_sequence)
         return super().append(events, condition)
+
+    def seal(self, position: int) -> Seal | None:
+        return None
 
     def verify(self) -> Iterator[Problem]:
         return iter(())
