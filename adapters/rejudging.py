@@ -83,6 +83,7 @@ class Draft(Recorder):
         raise StoreError("a draft cannot be followed: it is there for one verdict only")
 
     def seal(self, position: int) -> Seal | None:
+        """That of what is kept; a draft has none of its own."""
         return self._kept.seal(position) if position <= self.end else None
 
     def verify(self) -> Iterator[Problem]:
