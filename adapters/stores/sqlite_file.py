@@ -33,6 +33,7 @@ from adapters.ports import (
     Mode,
     NewerLedger,
     NotALedger,
+    OlderLedger,
     Problem,
     StoreError,
     StoreFull,
@@ -194,11 +195,7 @@ class SQLiteFile:
                     with suppress(sqlite3.Error):
                         connection.close()
             if self._lock_descriptor is not None:
-                # The lock file stays: to remove it would race with the next writer, who may have it open.
-                with suppress(OSError):
-                    os.ftruncate(self._lock_descriptor, 0)
-                fcntl.flock(self._lock_descriptor, fcntl.LOCK_UN)
-                os.close(self._lock_descriptor)
+                _release_lock(self._lock_descriptor)
                 self._lock_descriptor = None
         self._wake()
 
@@ -346,7 +343,7 @@ class SQLiteFile:
                 f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
             if self._durable:
-                _synchronise_directory(self.path.parent)
+                synchronise_directory(self.path.parent)
 
     def _open_for_reading(self) -> None:
         try:
@@ -393,7 +390,9 @@ class SQLiteFile:
             raise NotALedger(
                 f"{self.path} is not a netledger ledger but another program's database; it was left as it is"
             )
-        if version != SCHEMA_VERSION:
+        if version < SCHEMA_VERSION:
+            raise OlderLedger(f"{self.path} has ledger version {version}; this netledger writes {SCHEMA_VERSION}")
+        if version > SCHEMA_VERSION:
             raise NewerLedger(
                 f"{self.path} has ledger version {version}; this netledger knows version {SCHEMA_VERSION};"
                 " use the netledger that made it, or a later one"
@@ -443,13 +442,31 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _synchronise_directory(directory: Path) -> None:
+def synchronise_directory(directory: Path) -> None:
     """Without it a new file's name may be gone after a power failure, though its content was waited for."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the one writer of the ledger at `path`, without opening it. Raises `LedgerLocked`, `LedgerReadOnly`."""
+    descriptor = _take_lock(path.resolve())
+    try:
+        yield
+    finally:
+        _release_lock(descriptor)
+
+
+def _release_lock(descriptor: int) -> None:
+    # The lock file stays: to remove it would race with the next writer, who may have it open.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _take_lock(path: Path) -> int:

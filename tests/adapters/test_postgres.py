@@ -445,7 +445,12 @@ def test_an_incident_replayed_into_postgres_is_judged_as_in_a_file_again_and_lat
     assert replayed(address, log) == in_a_file
     with app.opened(address, "read") as kept:
         assert kept.ledger.generation == 1
-        problems = [*kept.container.verify(), *kept.recorder.verify(), *kept.journal.verify(), *ledger.verify(kept.recorder)]
+        problems = [
+            *kept.container.verify(),
+            *kept.recorder.verify(),
+            *kept.journal.verify(),
+            *ledger.verify(kept.recorder),
+        ]
         assert problems == []
     # A file that comes late lands in its true place.
     lines = gzip.decompress(log.read_bytes()).splitlines(keepends=True)
