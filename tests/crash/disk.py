@@ -88,10 +88,8 @@ class Disk:
     def __init__(self, folder: Path, *, pragmas: Mapping[str, object] = NONE) -> None:
         self.folder = folder
         self.operations: list[Operation] = []
-        self.fault: Callable[[Literal["write", "sync", "truncate", "delete"], str], Fault | None] = lambda what, name: (
-            None
-        )
-        """Asked before everything that changes a file."""
+        self.fault: Callable[[str, str], Fault | None] = lambda what, name: None
+        """Asked before every `write`, `sync`, `truncate` and `delete` of the file of this name."""
         self._chance = Random(0)
         self._pragmas = pragmas
         self._unmet = set(pragmas)

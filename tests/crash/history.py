@@ -61,6 +61,11 @@ class Said(NamedTuple):
     attempt: Attempt
     what: Literal["begun", "acknowledged", "refused", "failed"]
     position: int = 0
+    error: StoreError | None = None
+
+
+class Opened(NamedTuple):
+    """A word before the file is opened, again or for the first time."""
 
 
 class Content(NamedTuple):
@@ -80,9 +85,15 @@ class History:
         self.acknowledged: dict[Attempt, int] = {}
         self.refused: set[Attempt] = set()
         self.failed: set[Attempt] = set()
+        self.in_doubt: set[Attempt] = set()
 
-    def follow(self, said: Said) -> None:
+    def follow(self, said: Said | Opened) -> None:
         """Take note of a word."""
+        if isinstance(said, Opened):
+            # A commit of which only the wait failed may lie there whole, and to open the file decides.
+            self.in_doubt |= self.failed
+            self.failed.clear()
+            return
         attempt = said.attempt
         match said.what:
             case "begun":
@@ -101,14 +112,15 @@ class History:
         other.acknowledged = dict(self.acknowledged)
         other.refused = set(self.refused)
         other.failed = set(self.failed)
+        other.in_doubt = set(self.in_doubt)
         return other
 
     def check(self, content: Content, *, crashed: bool = True) -> list[Attempt]:
         """Raise a Violation unless everything acknowledged is there, whole, once and in its place, and nothing else but
         attempts that were begun, whole and once.
 
-        An attempt that failed with an error may be found after a crash, behind everything acknowledged: the error came
-        before its fate was known. While the process lives it may not.
+        While the file is open, an attempt that failed is not there. After a crash it may be, behind everything
+        acknowledged: its error came before its fate was known.
 
         Returns:
             The attempts of which nobody had heard yet, and that are there.

@@ -7,7 +7,7 @@ from typing import Final
 
 from adapters.ports import StoreError
 from tests.crash.disk import Disk, Mark, Platter
-from tests.crash.history import History, Violation, check_reopened, lay_down
+from tests.crash.history import History, Said, Violation, check_reopened, lay_down
 from tests.crash.workload import Workload
 
 LEDGER: Final = "shop.ledger"
@@ -22,7 +22,7 @@ def recorded(folder: Path, workload: Workload, seed: object, **pragmas: object) 
     with Disk(folder, pragmas=SMALL | pragmas) as disk:
         workload.run(folder / LEDGER, disk.mark, Random(f"{seed}"))
     words = [operation.said for operation in disk.operations if isinstance(operation, Mark)]
-    failed = [word for word in words if word.what == "failed"]
+    failed = [word for word in words if isinstance(word, Said) and word.what == "failed"]
     assert not failed, f"nothing was wrong with the disk, and yet: {failed[:3]}"
     return disk
 

@@ -16,12 +16,13 @@ from adapters.ports import Record, StoreError
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
-from tests.crash.history import Attempt, Said, committed
+from tests.crash.history import Attempt, Opened, Said, committed
 
 NUMBERS_A_THREAD = 10_000
 _REFUSED_WHERE_ANYTHING_IS = DCBAppendCondition(DCBQuery([DCBQueryItem(tags=["shop"])]))
 
-Tell = Callable[[Said], None]
+Tell = Callable[[Said | Opened], None]
+Look = Callable[[SQLiteRecorder, SQLiteJournal], None]
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,17 @@ class Workload:
     acknowledges_early: bool = False
     """Whether it says so before the store did: for a simulator that must find out."""
 
-    def run(self, path: Path, tell: Tell, chance: Random) -> None:
-        """Do all of it. With one appender everything happens in one thread, and the same way every time."""
+    def run(self, path: Path, tell: Tell, chance: Random, look: Look = lambda recorder, journal: None) -> None:
+        """Do all of it. With one appender everything happens in one thread, and the same way every time.
+
+        `look` is called between what one thread does, and before the file is closed.
+        """
         hands = [
             _Hand(self, tell, Random(chance.random()), self.first_number + NUMBERS_A_THREAD * number)
             for number in range(self.appenders)
         ]
         for _ in range(self.sessions):
+            tell(Opened())
             with SQLiteFile(path) as file:
                 recorder, journal = SQLiteRecorder(file), SQLiteJournal(file)
                 first, *others = hands
@@ -63,7 +68,9 @@ class Workload:
                     for thread in threads:
                         thread.join()
                 else:
-                    _alternately(first.appends(recorder), first.commits(journal), chance)
+                    for _ in _alternately(first.appends(recorder), first.commits(journal), chance):
+                        look(recorder, journal)
+                look(recorder, journal)
 
 
 class _Hand:
@@ -89,9 +96,8 @@ class _Hand:
                 position = recorder.append(attempt.events(), condition)
             except IntegrityError:
                 self._tell(Said(attempt, "refused"))
-            except StoreError:
-                self._tell(Said(attempt, "failed"))
-                yield
+            except StoreError as error:
+                self._tell(Said(attempt, "failed", error=error))
             else:
                 self._tell(Said(attempt, "acknowledged", position))
             yield
@@ -104,8 +110,8 @@ class _Hand:
                 accepted = committed(journal, attempt, self._committed)
                 # Nobody else commits.
                 number = journal.head()
-            except StoreError:
-                self._tell(Said(attempt, "failed"))
+            except StoreError as error:
+                self._tell(Said(attempt, "failed", error=error))
             else:
                 assert accepted == [False] * len(self._committed) + [True] * attempt.size
                 self._committed = [attempt.records()[-1]]
@@ -129,11 +135,11 @@ def _drained(steps: Iterator[None]) -> None:
         pass
 
 
-def _alternately(appends: Iterator[None], commits: Iterator[None], chance: Random) -> None:
+def _alternately(appends: Iterator[None], commits: Iterator[None], chance: Random) -> Iterator[None]:
     waiting = [appends, appends, appends, commits]
     while waiting:
         steps = chance.choice(waiting)
         try:
-            next(steps)
+            yield next(steps)
         except StopIteration:
             waiting = [other for other in waiting if other is not steps]

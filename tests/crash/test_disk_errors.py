@@ -1,0 +1,124 @@
+"""The disk fills up or answers with errors: the append fails as a whole, nothing acknowledged suffers, and it goes on.
+
+And the power may fail at any moment of all that. Which errors there are says `disk.py`.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Final, get_args
+
+import pytest
+from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent
+
+from adapters.ports import StoreError, StoreFull
+from adapters.stores.sqlite_journal import SQLiteJournal
+from adapters.stores.sqlite_recorder import SQLiteRecorder
+from tests.adapters.conftest import LONG_SEARCH
+from tests.crash.disk import Disk, Fault
+from tests.crash.history import History, Opened, Said, Violation, check_reopened, content_of, problems_of
+from tests.crash.power import AFRESH, LEDGER, SMALL, search
+from tests.crash.workload import Workload
+
+RUNS = 250 if LONG_SEARCH else 20
+SESSIONS: Final = 3
+WHERE: Final[dict[Fault, str]] = {
+    "full": "write",
+    "short write": "write",
+    "write error": "write",
+    "sync error": "sync",
+    "truncation error": "truncate",
+    "deletion error": "delete",
+}
+# About as often as it happens in a session.
+OFTEN: Final = {"write": 250, "sync": 30, "truncate": 8, "delete": 3}
+
+
+def test_every_error_of_the_disk_is_tried():
+    assert set(WHERE) == set(get_args(Fault))
+
+
+@pytest.mark.parametrize("fault", WHERE)
+def test_an_error_of_the_disk_fails_the_append_as_a_whole_and_nothing_acknowledged_suffers(fault, memory, tmp_path):
+    hit = failed = 0
+    for run in range(RUNS):
+        disk, history, hits = run_with(fault, memory / "run", Random(f"{fault} {run}"))
+        hit += hits > 0
+        failed += bool(history.in_doubt)
+        check_reopened(memory / "run" / LEDGER, history, AFRESH)
+        search(disk, 3, f"{fault} {run}", memory, tmp_path)
+        shutil.rmtree(memory / "run")
+    assert hit > RUNS // 2, "too few of these runs met their error to show anything"
+    if WHERE[fault] in ("write", "sync"):
+        assert failed > RUNS // 4
+
+
+def test_an_engine_that_acknowledges_what_failed_is_found_out(memory, monkeypatch):
+    append = SQLiteRecorder.append
+
+    def keeps_quiet(
+        self: SQLiteRecorder, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None
+    ) -> int:
+        try:
+            return append(self, events, condition)
+        except StoreError:
+            return self.head() + len(events)
+
+    monkeypatch.setattr(SQLiteRecorder, "append", keeps_quiet)
+    with pytest.raises(Violation, match="acknowledged"):
+        for run in range(RUNS):
+            _, history, _ = run_with("sync error", memory / f"{run}", Random(run))
+            check_reopened(memory / f"{run}" / LEDGER, history, AFRESH)
+
+
+def well(what: str, name: str) -> None:
+    """A disk without faults."""
+
+
+def run_with(fault: Fault, folder: Path, chance: Random) -> tuple[Disk, History, int]:
+    """Several sessions on a disk that goes bad in one of the first two, for one answer or until the operator repairs it."""
+    folder.mkdir()
+    disk = Disk(folder, pragmas=SMALL)
+    history = History()
+    answers = 0
+    first = chance.randrange(OFTEN[WHERE[fault]])
+    last = first + chance.choice((1, 3, 10**6))
+
+    def going_bad(what: str, name: str) -> Fault | None:
+        nonlocal answers
+        if what != WHERE[fault]:
+            return None
+        answers += 1
+        return fault if first < answers <= last else None
+
+    def tell(said: Said | Opened) -> None:
+        disk.mark(said)
+        history.follow(said)
+        if isinstance(said, Said) and said.error is not None:
+            assert answers > first, f"the disk was well, and yet: {said.error}"
+            if fault in ("full", "short write"):
+                assert isinstance(said.error, StoreFull), said.error
+                assert "make room" in str(said.error)
+
+    def look(recorder: SQLiteRecorder, journal: SQLiteJournal) -> None:
+        if history.failed:
+            history.check(content_of(recorder, journal), crashed=False)
+
+    with disk:
+        bad_session = chance.randrange(SESSIONS - 1)
+        for session in range(SESSIONS):
+            if session == bad_session:
+                disk.fault = going_bad
+            workload = Workload(sessions=1, appends=10, commits=4, largest=30, first_number=1000 * session)
+            try:
+                workload.run(folder / LEDGER, tell, Random(chance.random()), look)
+            except StoreError as error:
+                # It could not even be opened.
+                assert session == bad_session, error
+            disk.fault = well
+        # A last time, on the disk that was repaired.
+        workload = Workload(sessions=1, appends=2, commits=1, first_number=1000 * SESSIONS)
+        workload.run(folder / LEDGER, tell, Random(chance.random()), problems_of)
+    history.follow(Opened())
+    return disk, history, max(answers - first, 0)
