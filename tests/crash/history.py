@@ -232,14 +232,19 @@ def _go_on(
             raise Violation(f"{attempt} is there and was appended again under the condition that it is not")
         if any(committed(journal, attempt)):
             raise Violation(f"{attempt} is there and was taken again")
-    new = Attempt("ledger", afresh, 2, 50)
+    new, commit = goes_on(afresh)
     head = recorder.append(new.events())
     if content.events and head <= content.events[-1][0]:
         raise Violation(f"the next append was acknowledged at {head}, and {content.events[-1][0]} was taken")
     if [found.event for found in recorder.read(after=content.events[-1][0] if content.events else 0)] != new.events():
         raise Violation("what is appended next is not what is read next")
-    if committed(journal, Attempt("journal", afresh, 2, 50)) != [True, True]:
+    if committed(journal, commit) != [True, True]:
         raise Violation("the next commit was not taken")
+
+
+def goes_on(afresh: int) -> tuple[Attempt, Attempt]:
+    """What `check_reopened` goes on with: an append and a commit."""
+    return Attempt("ledger", afresh, 2, 50), Attempt("journal", afresh, 2, 50)
 
 
 def committed(journal: SQLiteJournal, attempt: Attempt, before: Sequence[Record] = ()) -> list[bool]:
