@@ -2,16 +2,16 @@
 
 `Disk` stands, while it is entered, between the engine and its files: SQLite opens them through a VFS that writes down every
 write, truncation, deletion and wait for the disk (`operations`), and can answer with an error instead (`fault`). The engine
-is the real one, on the SQLite that `apsw` brings; only `sqlite3.connect` and `os.fsync` are exchanged. `Platter` walks along
-what was written down and gives, for any moment, the files as they may then be: what was waited for is there, of the rest
-every sector may be or not be. What the engine promised until that moment is kept by `history.py`.
+is the real one, on the SQLite that `apsw` brings; only `sqlite3.connect`, `os.fsync` and `os.pwrite` are exchanged. `Platter`
+walks along what was written down and gives, for any moment, the files as they may then be: what was waited for is there, of
+the rest every sector may be or not be. What the engine promised until that moment is kept by `history.py`.
 """
 
+import errno
 import itertools
 import os
 import re
 import sqlite3
-import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -105,9 +105,10 @@ class Disk:
 
     def __enter__(self) -> Self:
         self._vfs = _Vfs(self, self._vfs_name)
-        self._patches = [
+        self._patches: list[Any] = [
             mock.patch("sqlite3.connect", self._connect(sqlite3.connect)),
             mock.patch("os.fsync", self._fsync(os.fsync)),
+            mock.patch("os.pwrite", self._pwrite(os.pwrite)),
         ]
         for patch in self._patches:
             patch.start()
@@ -170,13 +171,43 @@ class Disk:
 
     def _fsync(self, real: Callable[[int], None]) -> Callable[[int], None]:
         def fsync(descriptor: int) -> None:
-            status = os.fstat(descriptor)
-            if not (stat.S_ISDIR(status.st_mode) and os.path.samestat(status, self.folder.stat())):
+            if os.path.samestat(os.fstat(descriptor), self.folder.stat()):
+                self.wrote(SyncDirectory())
+            elif name := self._name(descriptor):
+                if self.fault("sync", name):
+                    self.wrote(Sync(self._files[name], failed=True))
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                self.wrote(Sync(self._files[name]))
+            else:
                 real(descriptor)
-                return
-            self.wrote(SyncDirectory())
 
         return fsync
+
+    def _pwrite(self, real: Callable[[int, bytes, int], int]) -> Callable[[int, bytes, int], int]:
+        def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+            name = self._name(descriptor)
+            if name is None:
+                return real(descriptor, data, offset)
+            fault = self.fault("write", name)
+            if fault == "short write":
+                # The system says how much; the next attempt meets the full disk.
+                data = self.part_of(data) or data[:1]
+            elif fault:
+                number = errno.ENOSPC if fault == "full" else errno.EIO
+                raise OSError(number, os.strerror(number))
+            self.wrote(Write(self._files[name], offset, data))
+            return real(descriptor, data, offset)
+
+        return pwrite
+
+    def _name(self, descriptor: int) -> str | None:
+        """The name of an open file, if it is one of those that are looked after."""
+        status = os.fstat(descriptor)
+        for name in list(self._files):
+            path = self.folder / name
+            if path.exists() and os.path.samestat(status, path.stat()):
+                return name
+        return None
 
 
 class _Vfs(apsw.VFS):
