@@ -47,6 +47,7 @@ IDLE_READERS: Final = 4
 # A checkpoint writes every changed page of the indexes once: rarer ones write the same page less often.
 CHECKPOINT_PAGES: Final = 8000
 WAL_KEPT_BYTES: Final = 64 * 1024 * 1024
+COPIED_BYTES: Final = 1024 * 1024
 
 _SCHEMA: Final = """
 -- The ledger. An event's row is complete in itself; name, event_tag and event_type only find it.
@@ -317,6 +318,8 @@ class SQLiteFile:
         if self.mode == "read":
             self._open_for_reading()
             return
+        if self._durable:
+            self._write_log_again()
         self._writer = connection = self._connect(WRITER_CACHE_KIB)
         is_new = self._refuse_foreign_or_newer(connection)
         if not self._durable and not is_new:
@@ -333,6 +336,36 @@ class SQLiteFile:
             )
             if self._durable:
                 _synchronise_directory(self.path.parent)
+
+    def _write_log_again(self) -> None:
+        """Put on the disk what a writer that did not end well left in the write-ahead log.
+
+        SQLite would take every commit that it reads there for durable. One that was written and never waited for is not;
+        and where the wait failed, the system keeps it in memory, calls it written, and no later wait writes it. So it is
+        written once more, byte for byte, and waited for. A writer that ends well leaves no log.
+        """
+        log = _beside(self.path, "-wal")
+        try:
+            descriptor = os.open(log, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise LedgerReadOnly(
+                f"cannot write the ledger {self.path}: its log {log.name} cannot be opened: {error.strerror};"
+                " allow writing to it, or open the ledger for reading"
+            ) from error
+        try:
+            place = 0
+            while some := os.pread(descriptor, COPIED_BYTES, place):
+                place += os.pwrite(descriptor, some, place)
+            os.fsync(descriptor)
+        except OSError as error:
+            raise StoreError(
+                f"cannot open the ledger {self.path}: its log {log.name} cannot be written: {error.strerror};"
+                " it was left as it is; see to the disk, then try again"
+            ) from error
+        finally:
+            os.close(descriptor)
 
     def _open_for_reading(self) -> None:
         try:

@@ -13,11 +13,22 @@ import pytest
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent
 
 from adapters.ports import StoreError, StoreFull
+from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
 from tests.adapters.conftest import LONG_SEARCH
-from tests.crash.disk import Disk, Fault
-from tests.crash.history import History, Opened, Said, Violation, check_reopened, content_of, problems_of
+from tests.crash.disk import Disk, Fault, Platter
+from tests.crash.history import (
+    Attempt,
+    History,
+    Opened,
+    Said,
+    Violation,
+    check_reopened,
+    content_of,
+    lay_down,
+    problems_of,
+)
 from tests.crash.power import AFRESH, LEDGER, SMALL, search
 from tests.crash.workload import Workload
 
@@ -70,6 +81,34 @@ def test_an_engine_that_acknowledges_what_failed_is_found_out(memory, monkeypatc
         for run in range(RUNS):
             _, history, _ = run_with("sync error", memory / f"{run}", Random(run))
             check_reopened(memory / f"{run}" / LEDGER, history, AFRESH)
+
+
+def test_what_opening_finds_of_an_append_whose_wait_failed_outlives_a_power_failure(memory):
+    """The system takes for written what the disk refused; who opens the file then sees it, and may rest on it."""
+    appends = [Attempt("ledger", number, 3, 100) for number in (1, 2)]
+    folder = memory / "run"
+    folder.mkdir()
+    with Disk(folder) as disk:
+        with SQLiteFile(folder / LEDGER) as file:
+            recorder = SQLiteRecorder(file)
+            recorder.append(appends[0].events())
+            disk.fault = lambda what, name: "sync error" if what == "sync" else None
+            with pytest.raises(StoreError):
+                recorder.append(appends[1].events())
+            assert [found.event for found in recorder.read()] == appends[0].events()
+        disk.fault = well
+        with SQLiteFile(folder / LEDGER) as file:
+            seen = list(SQLiteRecorder(file).read())
+            assert [found.event for found in seen] == [*appends[0].events(), *appends[1].events()]
+            platter = Platter(disk.found)
+            for operation in disk.operations:
+                platter.follow(operation)
+    for seed in range(20):
+        after = memory / f"{seed}"
+        after.mkdir()
+        lay_down(after / LEDGER, platter.image(Random(seed), kept=0), Random(seed))
+        with SQLiteFile(after / LEDGER) as file:
+            assert list(SQLiteRecorder(file).read()) == seen
 
 
 def well(what: str, name: str) -> None:
