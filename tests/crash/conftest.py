@@ -13,3 +13,8 @@ def memory(tmp_path: Path) -> Iterator[Path]:
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path, prefix="netledger-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def ledger_path(tmp_path: Path) -> Path:
+    return tmp_path / "shop.ledger"
