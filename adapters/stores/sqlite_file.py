@@ -342,7 +342,7 @@ class SQLiteFile:
 
         SQLite would take every commit that it reads there for durable. One that was written and never waited for is not;
         and where the wait failed, the system keeps it in memory, calls it written, and no later wait writes it. So it is
-        written once more, byte for byte, and waited for. A writer that ends well leaves no log.
+        written once more, byte for byte, and waited for. A writer that ends well leaves a log only where somebody reads.
         """
         log = _beside(self.path, "-wal")
         try:
