@@ -54,7 +54,9 @@ def test_every_error_of_the_disk_is_tried():
 def test_an_error_of_the_disk_fails_the_append_as_a_whole_and_nothing_acknowledged_suffers(fault, memory, tmp_path):
     hit = failed = 0
     for run in range(RUNS):
-        disk, history, hits = run_with(fault, memory / "run", Random(f"{fault} {run}"))
+        # Every other one with several threads, whose appends may fail together.
+        appenders = 1 + 3 * (run % 2)
+        disk, history, hits = run_with(fault, memory / "run", Random(f"{fault} {run}"), appenders)
         hit += hits > 0
         failed += bool(history.in_doubt)
         check_reopened(memory / "run" / LEDGER, history, AFRESH)
@@ -115,7 +117,7 @@ def well(what: str, name: str) -> None:
     """A disk without faults."""
 
 
-def run_with(fault: Fault, folder: Path, chance: Random) -> tuple[Disk, History, int]:
+def run_with(fault: Fault, folder: Path, chance: Random, appenders: int = 1) -> tuple[Disk, History, int]:
     """Several sessions on a disk that goes bad in one of the first two, for one answer or until the operator repairs it."""
     folder.mkdir()
     disk = Disk(folder, pragmas=SMALL)
@@ -149,7 +151,14 @@ def run_with(fault: Fault, folder: Path, chance: Random) -> tuple[Disk, History,
         for session in range(SESSIONS):
             if session == bad_session:
                 disk.fault = going_bad
-            workload = Workload(sessions=1, appends=10, commits=4, largest=30, first_number=1000 * session)
+            workload = Workload(
+                sessions=1,
+                appenders=appenders,
+                appends=12 // appenders,
+                commits=4,
+                largest=30,
+                first_number=AFRESH // 10 * session,
+            )
             try:
                 workload.run(folder / LEDGER, tell, Random(chance.random()), look)
             except StoreError as error:
@@ -157,7 +166,7 @@ def run_with(fault: Fault, folder: Path, chance: Random) -> tuple[Disk, History,
                 assert session == bad_session, error
             disk.fault = well
         # A last time, on the disk that was repaired.
-        workload = Workload(sessions=1, appends=2, commits=1, first_number=1000 * SESSIONS)
+        workload = Workload(sessions=1, appends=2, commits=1, first_number=AFRESH // 10 * SESSIONS)
         workload.run(folder / LEDGER, tell, Random(chance.random()), problems_of)
     history.follow(Opened())
     return disk, history, max(answers - first, 0)

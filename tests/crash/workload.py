@@ -4,7 +4,7 @@ Every attempt is told before it is made, and so is what became of it; `history.p
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -56,17 +56,8 @@ class Workload:
             with SQLiteFile(path) as file:
                 recorder, journal = SQLiteRecorder(file), SQLiteJournal(file)
                 first, *others = hands
-                threads = [threading.Thread(target=_drained, args=(hand.appends(recorder),)) for hand in others]
                 if others:
-                    threads.append(threading.Thread(target=_drained, args=(first.appends(recorder),)))
-                    threads.append(threading.Thread(target=_drained, args=(first.commits(journal),)))
-                    for thread in threads:
-                        thread.start()
-                    while any(thread.is_alive() for thread in threads):
-                        # A reader beside them, which may keep the log from being begun anew.
-                        sum(1 for _ in recorder.read())
-                    for thread in threads:
-                        thread.join()
+                    _together([first.commits(journal), *(hand.appends(recorder) for hand in hands)], recorder)
                 else:
                     for _ in _alternately(first.appends(recorder), first.commits(journal), chance):
                         look(recorder, journal)
@@ -130,9 +121,29 @@ class _Hand:
         )
 
 
-def _drained(steps: Iterator[None]) -> None:
-    for _ in steps:
-        pass
+def _together(works: Sequence[Iterator[None]], recorder: SQLiteRecorder) -> None:
+    """Each in a thread of its own."""
+    errors: list[BaseException] = []
+
+    def drain(work: Iterator[None]) -> None:
+        try:
+            for _ in work:
+                pass
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=drain, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            # A reader beside them, which may keep the log from being begun anew.
+            sum(1 for _ in recorder.read())
+    finally:
+        for thread in threads:
+            thread.join()
+    if errors:
+        raise errors[0]
 
 
 def _alternately(appends: Iterator[None], commits: Iterator[None], chance: Random) -> Iterator[None]:
