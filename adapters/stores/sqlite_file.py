@@ -318,12 +318,13 @@ class SQLiteFile:
         if self.mode == "read":
             self._open_for_reading()
             return
-        if self._durable:
-            self._write_log_again()
         self._writer = connection = self._connect(WRITER_CACHE_KIB)
         is_new = self._refuse_foreign_or_newer(connection)
         if not self._durable and not is_new:
             raise StoreError(f"{self.path} exists: a throw-away ledger must be a new file; open it with durable=True")
+        if not is_new:
+            # Not before: the log of another program's database is not ours to touch.
+            self._write_log_again()
         connection.execute(f"PRAGMA journal_mode = {'WAL' if self._durable else 'MEMORY'}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")

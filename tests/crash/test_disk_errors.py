@@ -3,8 +3,11 @@
 And the power may fail at any moment of all that. Which errors there are says `disk.py`.
 """
 
+import os
 import shutil
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Final, get_args
@@ -12,7 +15,7 @@ from typing import Final, get_args
 import pytest
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent
 
-from adapters.ports import StoreError, StoreFull
+from adapters.ports import NotALedger, StoreError, StoreFull
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
@@ -111,6 +114,31 @@ def test_what_opening_finds_of_an_append_whose_wait_failed_outlives_a_power_fail
         lay_down(after / LEDGER, platter.image(Random(seed), kept=0), Random(seed))
         with SQLiteFile(after / LEDGER) as file:
             assert list(SQLiteRecorder(file).read()) == seen
+
+
+def test_the_log_of_another_programs_database_is_not_touched(ledger_path):
+    log = ledger_path.with_name("shop.ledger-wal")
+    with closing(sqlite3.connect(ledger_path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("CREATE TABLE bookmark (url TEXT)")
+        os.utime(log, (1, 1))
+        with pytest.raises(NotALedger):
+            SQLiteFile(ledger_path)
+        assert log.stat().st_mtime == 1
+
+
+def test_a_ledgers_own_log_is_written_again_when_it_was_left_behind(ledger_path):
+    log = ledger_path.with_name("shop.ledger-wal")
+    with SQLiteFile(ledger_path) as file:
+        SQLiteRecorder(file).append([DCBEvent("Left", b"", [])])
+        left = {path.name: path.read_bytes() for path in (ledger_path, log)}
+    for name, content in left.items():
+        ledger_path.with_name(name).write_bytes(content)
+    os.utime(log, (1, 1))
+    with SQLiteFile(ledger_path) as file:
+        assert log.stat().st_mtime > 1
+        assert log.read_bytes() == left[log.name]
+        assert SQLiteRecorder(file).head() == 1
 
 
 def well(what: str, name: str) -> None:
