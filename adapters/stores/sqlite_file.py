@@ -322,7 +322,7 @@ class SQLiteFile:
         is_new = self._refuse_foreign_or_newer(connection)
         if not self._durable and not is_new:
             raise StoreError(f"{self.path} exists: a throw-away ledger must be a new file; open it with durable=True")
-        if not is_new:
+        if self._durable:
             # Not before: the log of another program's database is not ours to touch.
             self._write_log_again()
         connection.execute(f"PRAGMA journal_mode = {'WAL' if self._durable else 'MEMORY'}")
