@@ -48,6 +48,7 @@ IDLE_READERS: Final = 4
 # A checkpoint writes every changed page of the indexes once: rarer ones write the same page less often.
 CHECKPOINT_PAGES: Final = 1000
 WAL_KEPT_BYTES: Final = 64 * 1024 * 1024
+COPIED_BYTES: Final = 1024 * 1024
 
 _SCHEMA: Final = """
 -- The ledger, in blocks that are never written again.
@@ -332,6 +333,9 @@ class SQLiteFile:
         is_new = self._refuse_foreign_or_newer(connection)
         if not self._durable and not is_new:
             raise StoreError(f"{self.path} exists: a throw-away ledger must be a new file; open it with durable=True")
+        if self._durable:
+            # Not before: the log of another program's database is not ours to touch.
+            self._write_log_again()
         connection.execute(f"PRAGMA journal_mode = {'WAL' if self._durable else 'MEMORY'}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -344,6 +348,36 @@ class SQLiteFile:
             )
             if self._durable:
                 synchronise_directory(self.path.parent)
+
+    def _write_log_again(self) -> None:
+        """Put on the disk what a writer that did not end well left in the write-ahead log.
+
+        SQLite would take every commit that it reads there for durable. One that was written and never waited for is not;
+        and where the wait failed, the system keeps it in memory, calls it written, and no later wait writes it. So it is
+        written once more, byte for byte, and waited for. A writer that ends well leaves a log only where somebody reads.
+        """
+        log = _beside(self.path, "-wal")
+        try:
+            descriptor = os.open(log, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise LedgerReadOnly(
+                f"cannot write the ledger {self.path}: its log {log.name} cannot be opened: {error.strerror};"
+                " allow writing to it, or open the ledger for reading"
+            ) from error
+        try:
+            place = 0
+            while some := os.pread(descriptor, COPIED_BYTES, place):
+                place += os.pwrite(descriptor, some, place)
+            os.fsync(descriptor)
+        except OSError as error:
+            raise StoreError(
+                f"cannot open the ledger {self.path}: its log {log.name} cannot be written: {error.strerror};"
+                " it was left as it is; see to the disk, then try again"
+            ) from error
+        finally:
+            os.close(descriptor)
 
     def _open_for_reading(self) -> None:
         try:
