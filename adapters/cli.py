@@ -131,9 +131,10 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             from adapters.app import NotAMoment
             from adapters.ingest import NothingToRead
             from adapters.ports import StoreError
+            from adapters.proof import NotAProof
             from adapters.report import NotKnown
 
-            if not isinstance(error, (NothingToRead, StoreError, NotAMoment, NotKnown)):
+            if not isinstance(error, (NothingToRead, StoreError, NotAMoment, NotAProof, NotKnown)):
                 raise
             fail(str(error))
 
@@ -863,18 +864,28 @@ def rebuild(ledger_path: str | None) -> None:
 @ledger_option
 @click.option("--aside", is_flag=True, help="List the input that could not be used, with its reason.")
 @click.option("--every-event", is_flag=True, help="Decode every event as well; takes many times as long.")
+@click.option("--against", metavar="FILE", help="Compare with what `attest` printed earlier (- is standard input).")
+@click.option("--proof", metavar="FILE", help="Check what `prove` printed; needs no ledger.")
 @explained
-def verify(ledger_path: str | None, aside: bool, every_event: bool) -> None:
+def verify(ledger_path: str | None, aside: bool, every_event: bool, against: str | None, proof: str | None) -> None:
     """Read everything in a kept ledger again, and say what is not as it was written.
+
+    What was changed by somebody who may write the ledger, and who made it fit, only an attestation shows that was kept
+    elsewhere: --against. With --proof it is one event that is looked at, without the ledger.
 
     Exit status: 0, or 2 if something does not fit or the work could not be done.
     """
     from adapters import ledger
+    from adapters import proof as proofs
     from adapters.paper import counted
     from adapters.stores import backends
 
-    path = _named(ledger_path)
     paper = Paper()
+    attestation = proofs.read_attestation(_content(against)) if against else None
+    if proof is not None:
+        show(paper.styled(line) for line in proofs.told(proofs.read_proof(_content(proof)), attestation))
+        return
+    path = _named(ledger_path)
     # Not as an answer is asked for: of what is damaged even the beginning may be unreadable.
     with backends.opened(path, "read") as store:
         if aside:
@@ -885,6 +896,8 @@ def verify(ledger_path: str | None, aside: bool, every_event: bool) -> None:
             return
         parts = [store.container.verify(), store.recorder.verify(), store.journal.verify()]
         problems = list(chain(*parts))
+        if attestation is not None and not problems:
+            problems += proofs.against(store.recorder, attestation)
         if every_event and not problems:
             problems += ledger.verify(store.recorder)
         show(paper.styled(str(problem)) for problem in problems)
@@ -892,12 +905,58 @@ def verify(ledger_path: str | None, aside: bool, every_event: bool) -> None:
             fail(
                 f"{counted(len(problems), 'problem')}: do not trust answers from {path}; restore a copy, or replay the logs"
             )
+        told = f", and up to {attestation.position} as attested at {attestation.time}" if attestation else ""
         show(
             [
                 f"{path}: {counted(store.recorder.head(), 'position')} and {counted(store.journal.head(), 'record')}, "
-                "all as they were written"
+                f"all as they were written{told}"
             ]
         )
+
+
+@cli.command(short_help="Print where a ledger ends, for keeping elsewhere.")
+@ledger_option
+@explained
+def attest(ledger_path: str | None) -> None:
+    """Print where a kept ledger ends now: position, digest and time, as one line of JSON.
+
+    Keep it where nobody who may write the ledger can reach it, signed if you like; `netledger verify --against` compares.
+    """
+    import msgspec
+
+    from adapters import proof
+    from adapters.stores import backends
+
+    path = _named(ledger_path)
+    with backends.opened(path, "read") as store:
+        show([msgspec.json.encode(proof.attested(store.recorder, backends.shown(path)))])
+
+
+@cli.command(short_help="Print a proof that an event is in a ledger.")
+@click.argument("position", type=click.IntRange(min=1))
+@ledger_option
+@click.option(
+    "--head", type=click.IntRange(min=1), metavar="POSITION", help="An attested head it leads to; else today's."
+)
+@explained
+def prove(position: int, ledger_path: str | None, head: int | None) -> None:
+    """Print a proof that an event is in a kept ledger, as one line of JSON: the event, and some dozen hashes.
+
+    POSITION is the event's, as `netledger export -o jsonl` prints it. `netledger verify --proof FILE --against HEAD` checks
+    it with an attestation, and needs no ledger.
+    """
+    import msgspec
+
+    from adapters.stores import backends
+
+    with backends.opened(_named(ledger_path), "read") as store:
+        show([msgspec.json.encode(store.recorder.prove(position, head))])
+
+
+def _content(path: str) -> bytes:
+    from pathlib import Path
+
+    return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
 
 
 @cli.command(short_help="Judge a kept ledger again, by today's rules.")
