@@ -159,7 +159,11 @@ def cli() -> None:
 
 
 ledger_option = click.option(
-    "--ledger", "ledger_path", metavar="FILE", envvar="NETLEDGER_LEDGER", help="The kept ledger (or NETLEDGER_LEDGER)."
+    "--ledger",
+    "ledger_path",
+    metavar="FILE|ADDRESS",
+    envvar="NETLEDGER_LEDGER",
+    help="The kept ledger: a file, or a server's address such as redis://HOST/0?ledger=NAME (or NETLEDGER_LEDGER).",
 )
 at_option = click.option("--at", metavar="TIME|REVISION", help="As it was then, instead of at the end.")
 namespace_option = click.option("-n", "--namespace", metavar="NAME", help="Only this namespace.")
@@ -261,6 +265,7 @@ def _starting(typed: str, known: Iterable[str]) -> list[CompletionItem]:
 @click.option(
     "--skew", multiple=True, metavar="SOURCE=±SECONDS", help="How far a source's clock is ahead (+) or behind (-)."
 )
+@click.option("--allow-volatile", is_flag=True, help="Keep it also on a server that may forget what it acknowledged.")
 @click.option("--require-complete", is_flag=True, help="Answer only where no evidence is missing; else exit 2.")
 @output_option("text", "json")
 @explained
@@ -274,6 +279,7 @@ def replay(
     timezone: str | None,
     node: Sequence[str],
     skew: Sequence[str],
+    allow_volatile: bool,
     require_complete: bool,
     output: str,
 ) -> None:
@@ -294,7 +300,9 @@ def replay(
         fail(f"--patience {patience}: give seconds, such as 30")
     files = _without_ledger(files_in(paths), paths, ledger_path)
     about = _about(files, dialect, year, timezone, node, skew)
-    with app.opened(ledger_path) as store, progress(files) as (reading, judging):
+    with app.opened(ledger_path, allow_volatile=allow_volatile) as store, progress(files) as (reading, judging):
+        if store.durability:
+            tell(store.durability)
         outcome = app.replay(
             store,
             files,

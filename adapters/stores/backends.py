@@ -7,6 +7,7 @@ imported, so that a file asks for no server's library. `sqlite.py` is the one th
 from __future__ import annotations
 
 import os
+import re
 from contextlib import AbstractContextManager
 from hashlib import blake2b
 from importlib import import_module
@@ -18,6 +19,12 @@ from adapters.ports import Backend, Mode, StoreError
 
 SCHEMES = {
     "sqlite": "sqlite",
+    "redis": "redis_server",
+    "rediss": "redis_server",
+    "redis+sentinel": "redis_server",
+    "rediss+sentinel": "redis_server",
+    "redis+cluster": "redis_server",
+    "rediss+cluster": "redis_server",
 }
 """Which module of this folder opens what bears this scheme. An address without one is a file's path."""
 
@@ -71,6 +78,7 @@ def shown(address: str) -> str:
     """An address as it may be printed: without the password."""
     if "://" not in address:
         return address
+    address = re.sub(r"(password=)[^&#]*", r"\1***", address)
     parts = urlsplit(address)
     if parts.password is None:
         return address
