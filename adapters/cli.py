@@ -113,7 +113,11 @@ def _left_by_interrupt(options: dict[str, Any]) -> str:
         return "nothing was changed"
     if not options["ledger_path"]:
         return "nothing was kept"
-    return f"what was read so far is kept in {options['ledger_path']}; the same command again reads on from there"
+    from adapters.stores.backends import shown
+
+    return (
+        f"what was read so far is kept in {shown(options['ledger_path'])}; the same command again reads on from there"
+    )
 
 
 class Commands(click.Group):
@@ -415,13 +419,14 @@ def _tell_of_bad_input(outcome: app.Outcome, ledger_path: str | None) -> None:
     from adapters.ingest import UNKNOWN_FORMAT
     from adapters.paper import counted
     from adapters.report import called
+    from adapters.stores.backends import shown
 
     strangers = []
     for tally in outcome.tallies:
         path = called(tally.path)
         if tally.format != UNKNOWN_FORMAT and tally.unrecognised:
             kept = (
-                f"`netledger verify --aside --ledger {ledger_path}` lists"
+                f"`netledger verify --aside --ledger {shown(ledger_path)}` lists"
                 if ledger_path
                 else "with --ledger, `netledger verify --aside` lists"
             )
@@ -727,7 +732,9 @@ def _make_views(views: Views, store: app.Store, path: str) -> None:
     from adapters import app, report
     from adapters.judging import Judged
     from adapters.ports import StoreError
+    from adapters.stores.backends import shown
 
+    path = shown(path)
     stands = _stands(store)
     outcome = _rebuilt(store)
     if outcome is None:
@@ -777,6 +784,7 @@ def rebuild(ledger_path: str | None) -> None:
     """
     from adapters import app, report
     from adapters.paper import counted
+    from adapters.stores.backends import shown
     from adapters.views import Views
 
     path = _named(ledger_path)
@@ -786,7 +794,7 @@ def rebuild(ledger_path: str | None) -> None:
         outcome = _rebuilt(store)
         if outcome is None:
             fail(
-                f"{path} holds records that are not judged yet: a replay into it is running, or was interrupted; wait "
+                f"{shown(path)} holds records that are not judged yet: a replay into it is running, or was interrupted; wait "
                 "for it, or replay the same log into it again"
             )
         views.keep(stands, report.document(store, outcome), _activity(outcome))
@@ -810,6 +818,7 @@ def verify(ledger_path: str | None, aside: bool) -> None:
     """
     from adapters import app
     from adapters.paper import counted
+    from adapters.stores.backends import shown
 
     path = _named(ledger_path)
     paper = Paper()
@@ -825,11 +834,11 @@ def verify(ledger_path: str | None, aside: bool) -> None:
         show(paper.styled(str(problem)) for problem in problems)
         if problems:
             fail(
-                f"{counted(len(problems), 'problem')}: do not trust answers from {path}; restore a copy, or replay the logs"
+                f"{counted(len(problems), 'problem')}: do not trust answers from {shown(path)}; restore a copy, or replay the logs"
             )
         show(
             [
-                f"{path}: {counted(store.ledger.head, 'position')} and {counted(store.journal.head(), 'record')}, "
+                f"{shown(path)}: {counted(store.ledger.head, 'position')} and {counted(store.journal.head(), 'record')}, "
                 "all as they were written"
             ]
         )

@@ -1,4 +1,4 @@
-"""What every journal must do, asked of the one in memory and of the one in SQLite."""
+"""What every journal must do, asked of the one in memory, of the one in SQLite and of the one on Redis."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 
 from adapters.ports import EXCERPT_BYTES, Aside, Journal, Record, StoreError
 from adapters.stores.memory import InMemoryJournal
+from adapters.stores.redis_journal import RedisJournal
+from adapters.stores.redis_server import RedisServer
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_journal import BLOCK_BYTES, SQLiteJournal
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "redis"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     if request.param == "memory":
         yield InMemoryJournal()
+        return
+    if request.param == "redis":
+        with RedisServer(request.getfixturevalue("redis_address")()) as server:
+            yield RedisJournal(server)
         return
     with SQLiteFile(tmp_path / "contract.ledger", durable=request.param == "sqlite") as file:
         yield SQLiteJournal(file)
@@ -151,17 +157,27 @@ COMMITS = st.lists(
 @given(COMMITS)
 @settings(deadline=None)
 def test_sqlite_accepts_and_answers_exactly_as_memory_does(tmp_path_factory, commits):
-    memory = InMemoryJournal()
     path = tmp_path_factory.mktemp("journal") / "compared.ledger"
     with SQLiteFile(path, durable=False) as file:
-        sqlite = SQLiteJournal(file)
-        line = 0
-        for name, said in commits:
-            records = [record(identity, line := line + 1, says) for identity, says in said]
-            receipts = [j.commit(j.source(name, "audit"), records, [], b"s%d" % line) for j in (memory, sqlite)]
-            assert receipts[0] == receipts[1]
-        assert list(sqlite.read()) == list(memory.read())
-        assert list(sqlite.kept_aside()) == list(memory.kept_aside())
-        assert sqlite.sources() == memory.sources()
-        assert sqlite.locate("abcdef") == memory.locate("abcdef")
-        assert list(sqlite.verify()) == []
+        compare_with_memory(SQLiteJournal(file), commits)
+
+
+@given(COMMITS)
+@settings(deadline=None)
+def test_redis_accepts_and_answers_exactly_as_memory_does(redis_address, commits):
+    with RedisServer(redis_address(), alone=False) as server:
+        compare_with_memory(RedisJournal(server), commits)
+
+
+def compare_with_memory(journal: Journal, commits: list[tuple[str, list[tuple[str, bytes]]]]) -> None:
+    memory = InMemoryJournal()
+    line = 0
+    for name, said in commits:
+        records = [record(identity, line := line + 1, says) for identity, says in said]
+        receipts = [j.commit(j.source(name, "audit"), records, [], b"s%d" % line) for j in (memory, journal)]
+        assert receipts[0] == receipts[1]
+    assert list(journal.read()) == list(memory.read())
+    assert list(journal.kept_aside()) == list(memory.kept_aside())
+    assert journal.sources() == memory.sources()
+    assert journal.locate("abcdef") == memory.locate("abcdef")
+    assert list(journal.verify()) == []

@@ -24,6 +24,9 @@ from eventsourcing.persistence import IntegrityError, ProgrammingError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.ports import Recorder
+from adapters.stores.redis_recorder import RedisRecorder
+from adapters.stores.redis_server import RedisServer
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
 
@@ -32,10 +35,14 @@ pytestmark = pytest.mark.usefixtures("no_endless_wait")
 WRITERS = 8
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "redis"])
 def recorder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DCBRecorder]:
     if request.param == "memory":
         yield InMemoryDCBRecorder()
+        return
+    if request.param == "redis":
+        with RedisServer(request.getfixturevalue("redis_address")()) as server:
+            yield RedisRecorder(server)
         return
     with SQLiteFile(tmp_path / "contract.ledger", durable=request.param == "sqlite") as file:
         yield SQLiteRecorder(file)
@@ -212,34 +219,49 @@ QUERIES = st.none() | st.builds(
 POSITIONS = st.none() | st.integers(-1, 12)
 
 
-@given(
-    batches=st.lists(
-        st.tuples(
-            st.lists(EVENTS, min_size=1, max_size=4),
-            st.none() | st.builds(DCBAppendCondition, QUERIES.map(lambda q: q or DCBQuery()), POSITIONS),
-        ),
-        max_size=6,
+BATCHES = st.lists(
+    st.tuples(
+        st.lists(EVENTS, min_size=1, max_size=4),
+        st.none() | st.builds(DCBAppendCondition, QUERIES.map(lambda q: q or DCBQuery()), POSITIONS),
     ),
-    reads=st.lists(st.tuples(QUERIES, POSITIONS, POSITIONS), min_size=1, max_size=6),
+    max_size=6,
 )
+READS = st.lists(st.tuples(QUERIES, POSITIONS, POSITIONS), min_size=1, max_size=6)
+
+
+@given(batches=BATCHES, reads=READS)
 @settings(deadline=None)
 def test_sqlite_answers_and_refuses_exactly_as_memory_does(batches, reads):
-    memory = InMemoryDCBRecorder()
     with (
         tempfile.TemporaryDirectory() as directory,
         SQLiteFile(Path(directory) / "compared.ledger", durable=False) as file,
     ):
-        sqlite = SQLiteRecorder(file)
-        for events, condition in batches:
-            outcomes = [_append(recorder, events, condition) for recorder in (memory, sqlite)]
-            assert outcomes[0] == outcomes[1]
-        for query, after, limit in reads:
-            expected = memory.read(query, after=after, limit=limit)
-            found = sqlite.read(query, after=after, limit=limit)
-            assert found.head == expected.head
-            assert list(found) == list(expected)
-            assert found.head == expected.head
-        assert list(sqlite.verify()) == []
+        compare_with_memory(SQLiteRecorder(file), batches, reads)
+
+
+@given(batches=BATCHES, reads=READS)
+@settings(deadline=None)
+def test_redis_answers_and_refuses_exactly_as_memory_does(redis_address, batches, reads):
+    with RedisServer(redis_address(), alone=False) as server:
+        compare_with_memory(RedisRecorder(server), batches, reads)
+
+
+def compare_with_memory(
+    recorder: Recorder,
+    batches: list[tuple[list[DCBEvent], DCBAppendCondition | None]],
+    reads: list[tuple[DCBQuery | None, int | None, int | None]],
+) -> None:
+    memory = InMemoryDCBRecorder()
+    for events, condition in batches:
+        outcomes = [_append(either, events, condition) for either in (memory, recorder)]
+        assert outcomes[0] == outcomes[1]
+    for query, after, limit in reads:
+        expected = memory.read(query, after=after, limit=limit)
+        found = recorder.read(query, after=after, limit=limit)
+        assert found.head == expected.head
+        assert list(found) == list(expected)
+        assert found.head == expected.head
+    assert list(recorder.verify()) == []
 
 
 def _append(recorder: DCBRecorder, events: list[DCBEvent], condition: DCBAppendCondition | None) -> int | str:
