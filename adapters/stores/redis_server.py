@@ -317,7 +317,6 @@ class RedisServer:
             "socket_connect_timeout": min(CONNECT_SECONDS, answer_seconds),
             "socket_keepalive": True,
             "protocol": 2,
-            "client_name": "netledger",
         }
         if address.secure:
             common |= {
@@ -580,6 +579,7 @@ local kind = redis.call('TYPE', KEYS[1])['ok']
 if kind ~= 'none' and kind ~= 'hash' then return {'format', ''} end
 local version = redis.call('HGET', KEYS[1], 'format')
 if kind == 'hash' and version ~= ARGV[1] then return {'format', version or ''} end
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10, '1-1', 'a', 'b')
 redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
 redis.call('XLEN', KEYS[2])
