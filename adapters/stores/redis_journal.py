@@ -264,7 +264,7 @@ class RedisJournal:
                 last = number
                 try:
                     *row, checksum = _decode_aside(fields[1])
-                except msgspec.MsgspecError as error:
+                except (msgspec.MsgspecError, ValueError) as error:
                     yield Problem("journal", None, f"what was kept aside as number {number} cannot be read: {error}")
                     continue
                 if checksum != _checksum(*row):
@@ -287,7 +287,7 @@ class RedisJournal:
     def _read_back(self, decode: Callable[[bytes], Any], value: bytes, what: str) -> Any:
         try:
             return decode(value)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise self._damaged(f"{what} cannot be read: {error}; verify it") from error
 
     def _damaged(self, reason: str) -> LedgerDamaged:
@@ -345,7 +345,7 @@ def _opened(entry: list[Any], inflate: Callable[[bytes], bytes]) -> tuple[int, l
         stored = _decode_block(inflate(fields[b"z"]))
     except KeyError as error:
         return f"its field {error} is missing"
-    except (ValueError, zstandard.ZstdError) as error:
+    except (ValueError, msgspec.MsgspecError, zstandard.ZstdError) as error:
         return f"its content cannot be read: {error}"
     if len(stored) != count:
         return f"it holds {len(stored)} records and says {count}"

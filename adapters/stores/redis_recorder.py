@@ -182,20 +182,19 @@ class RedisRecorder(Recorder):
         With the position up to which nothing else matches.
         """
         if _is_everything(query):
-            entries = self._server.entries(self._events, after + 1, count=limit)
-            blocks = map(self._opened, entries)
+            blocks = [self._opened(entry) for entry in self._server.entries(self._events, after + 1, count=limit)]
+            self._refuse_gaps(after, blocks)
             events = [event for block in blocks for event in block.sequenced() if after < event.position <= upto]
-            if len(events) > limit:
-                events = events[:limit]
+            events = events[:limit]
             if not events and after < upto:
-                raise LedgerDamaged(f"the ledger {self._server.address.shown} has lost position {after + 1}; verify it")
+                raise self._lost(after + 1)
             return events, events[-1].position if events else upto
         assert query is not None
         names = _Names(self._server, [self._events])
         asked = _encode(_items(query, names))
         answer = self._server.ask(_FIND, names.keys, [after, upto, limit, PAGE_BYTES, asked])
         if answer[0] != b"found":
-            raise LedgerDamaged(f"the ledger {self._server.address.shown} has lost position {answer[1]}; verify it")
+            raise self._lost(answer[1])
         _, positions, entries, scanned = answer
         wanted = set(positions)
         events = [event for entry in entries for event in self._opened(entry).sequenced() if event.position in wanted]
@@ -205,10 +204,12 @@ class RedisRecorder(Recorder):
             )
         return events, scanned
 
-    def opened(self, entries: Iterable[list[Any]]) -> Iterator[DCBSequencedEvent]:
-        """The events of entries as the server gave them. Raises `LedgerDamaged`."""
-        for entry in entries:
-            yield from self._opened(entry).sequenced()
+    def opened(self, entries: Iterable[list[Any]], after: int) -> Iterator[DCBSequencedEvent]:
+        """The events of entries as the server gave them, which follow position `after`. Raises `LedgerDamaged`."""
+        blocks = [self._opened(entry) for entry in entries]
+        self._refuse_gaps(after, blocks)
+        for block in blocks:
+            yield from block.sequenced()
 
     def verify(self) -> Iterator[Problem]:
         """Read everything again; name the first position of every block that does not fit.
@@ -235,6 +236,15 @@ class RedisRecorder(Recorder):
             )
         return opened
 
+    def _refuse_gaps(self, after: int, blocks: list[_Block]) -> None:
+        for block in blocks:
+            if block.first > after + 1:
+                raise self._lost(after + 1)
+            after = block.last
+
+    def _lost(self, position: int) -> LedgerDamaged:
+        return LedgerDamaged(f"the ledger {self._server.address.shown} has lost position {position}; verify it")
+
     def _verify_blocks(self) -> Iterator[Problem]:
         sealed_upto, sealed, postings = self._server.command("HMGET", self._meta, "position", "chain", "postings")
         upto = int(sealed_upto)
@@ -242,6 +252,7 @@ class RedisRecorder(Recorder):
         chain: bytes | None = GENESIS  # None behind a problem, until the next block says it again
         sound = True
         held: dict[str, int] = {}
+        misfits: set[str] = set()
         while entries := self._server.entries(self._events, last + 1, upto, PAGE_EVENTS):
             fitting: list[_Block] = []
             for entry in entries:
@@ -266,25 +277,25 @@ class RedisRecorder(Recorder):
                         "ledger", first, f"the events up to {end} do not fit the chain: not what was appended"
                     )
                     sound = False
-                else:
+                elif sound:
                     fitting.append(opened)
                 chain = opened.chain
-            for problem in self._not_indexed(fitting, held):
+            # Behind a block that is damaged nobody knows how many positions the index must have had before.
+            for problem in self._not_indexed(fitting, held, misfits):
                 yield problem
-                sound = False
         if last != upto:
             yield Problem("ledger", last + 1, f"missing: dropped, the log was sealed up to {upto}")
         elif sound and chain is not None and chain.hex().encode() != sealed:
             yield Problem("ledger", last, "the seal of the last append does not fit it and all before it")
-        elif sound and sum(held.values()) == int(postings):
+        elif sound and not misfits and sum(held.values()) == int(postings):
             yield from self._overlong(held)
-        elif sound:
+        elif sound and not misfits:
             yield Problem(
                 "ledger", None, f"the index has {int(postings)} postings where the events have {sum(held.values())}"
             )
 
-    def _not_indexed(self, blocks: list[_Block], held: dict[str, int]) -> Iterator[Problem]:
-        """Events that are not found by a tag or by their type. `held` counts how many each must have."""
+    def _not_indexed(self, blocks: list[_Block], held: dict[str, int], misfits: set[str]) -> Iterator[Problem]:
+        """For each tag and type the first event that is not found by it; `held` counts how many each must have."""
         places: dict[str, list[int]] = {}
         for block in blocks:
             for event in block.sequenced():
@@ -297,7 +308,8 @@ class RedisRecorder(Recorder):
         found = self._server.ask(_POSTED, [self._server.key(name) for name in names], [_encode(asked)])
         for name, wrong in zip(names, found, strict=True):
             held[name] = held.get(name, 0) + len(places[name])
-            if wrong:
+            if wrong and name not in misfits:
+                misfits.add(name)
                 yield Problem(
                     "ledger", wrong, f"not found by its {name.replace(':', ' ', 1)!r}: the index does not fit"
                 )
@@ -405,7 +417,7 @@ class RedisSubscription(DCBSubscription[RedisRecorder]):
             self._hang_up()
             return
         if answer:
-            for found in self._recorder.opened(answer[0][1]):
+            for found in self._recorder.opened(answer[0][1], self._last_position):
                 if found.position > self._last_position:
                     self._last_position = found.position
                     if _matches(self._query, found.event):
@@ -488,7 +500,7 @@ def _opened(entry: list[Any]) -> _Block | str:
         chain = fields[b"c"]
     except KeyError as error:
         return f"its field {error} is missing"
-    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError) as error:  # ValueError: text that is not UTF-8
         return f"its content cannot be read: {error}"
     if len(events) != count:
         return f"it holds {len(events)} events and says {count}"
