@@ -834,7 +834,8 @@ def verify(ledger_path: str | None, aside: bool) -> None:
         show(paper.styled(str(problem)) for problem in problems)
         if problems:
             fail(
-                f"{counted(len(problems), 'problem')}: do not trust answers from {shown(path)}; restore a copy, or replay the logs"
+                f"{counted(len(problems), 'problem')}: do not trust answers from {shown(path)}; "
+                "restore a copy, or replay the logs"
             )
         show(
             [

@@ -281,8 +281,7 @@ class RedisRecorder(Recorder):
                     fitting.append(opened)
                 chain = opened.chain
             # Behind a block that is damaged nobody knows how many positions the index must have had before.
-            for problem in self._not_indexed(fitting, held, misfits):
-                yield problem
+            yield from self._not_indexed(fitting, held, misfits)
         if last != upto:
             yield Problem("ledger", last + 1, f"missing: dropped, the log was sealed up to {upto}")
         elif sound and chain is not None and chain.hex().encode() != sealed:

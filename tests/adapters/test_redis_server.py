@@ -29,7 +29,8 @@ from adapters.ports import (
     StoreError,
     StoreFull,
 )
-from adapters.stores import backends, redis_server
+from adapters.stores import backends
+from adapters.stores import redis_server as store
 from adapters.stores.redis_journal import RedisJournal
 from adapters.stores.redis_recorder import RedisRecorder
 from adapters.stores.redis_server import RedisServer, read_address
@@ -174,7 +175,7 @@ def test_a_server_that_forgets_is_refused_unless_that_is_allowed(breakable):
     address = f"{breakable.url}?ledger=volatile"
     breakable.client().config_set("appendonly", "no")
     try:
-        with pytest.raises(StoreError, match="appendonly no.*--allow-volatile"), backends.opened(address):
+        with pytest.raises(StoreError, match=r"appendonly no.*--allow-volatile"), backends.opened(address):
             pass
         with backends.opened(address, allow_volatile=True) as kept:
             assert "lost when it stops" in kept.durability
@@ -208,6 +209,7 @@ def test_a_server_that_drops_keys_is_refused_unless_that_is_allowed(breakable):
 def test_a_second_writer_is_told_who_the_first_is(redis_address):
     address = redis_address()
     with child("hold", address) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
         assert holder.stdout.readline() == b"holding\n"
         with pytest.raises(LedgerLocked, match=rf"process {holder.pid} on .*redis_child.*is writing it"):
             RedisServer(address)
@@ -222,6 +224,7 @@ def test_a_second_writer_is_told_who_the_first_is(redis_address):
 def test_a_holder_that_was_killed_is_in_the_way_for_a_few_seconds_only(redis_address):
     address = redis_address()
     with child("hold", address) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
         assert holder.stdout.readline() == b"holding\n"
         holder.send_signal(signal.SIGKILL)
         holder.wait()
@@ -231,7 +234,7 @@ def test_a_holder_that_was_killed_is_in_the_way_for_a_few_seconds_only(redis_add
 
 
 def test_the_lease_is_kept_for_as_long_as_the_ledger_is_open(redis_address, monkeypatch):
-    monkeypatch.setattr(redis_server, "LEASE_SECONDS", 0.4)
+    monkeypatch.setattr(store, "LEASE_SECONDS", 0.4)
     address = redis_address()
     with RedisServer(address) as server:
         time.sleep(1)
@@ -241,7 +244,7 @@ def test_the_lease_is_kept_for_as_long_as_the_ledger_is_open(redis_address, monk
 
 
 def test_a_writer_that_comes_back_after_another_took_over_writes_nothing(redis_address, monkeypatch):
-    monkeypatch.setattr(redis_server, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(store, "LEASE_SECONDS", 0.3)
     monkeypatch.setattr(RedisServer, "_renew", lambda server, note: None)  # as if the process had been stopped
     address = redis_address()
     with RedisServer(address) as first:
@@ -320,7 +323,7 @@ def test_a_server_that_does_not_answer_is_given_up(redis_server):
 
 
 def test_a_server_that_is_gone_for_long_is_given_up_and_what_is_unknown_is_said(redis_server, monkeypatch):
-    monkeypatch.setattr(redis_server_module(), "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0.5)
     with Proxy(redis_server.port) as proxy:
         server = RedisServer(f"redis://127.0.0.1:{proxy.port}/0?ledger=gone&timeout=0.2", alone=False)
         proxy.silent = True
@@ -329,10 +332,6 @@ def test_a_server_that_is_gone_for_long_is_given_up_and_what_is_unknown_is_said(
         with pytest.raises(StoreError, match="cannot read it"):
             RedisRecorder(server).head()
         server.close()
-
-
-def redis_server_module():
-    return redis_server
 
 
 def test_full_memory_keeps_nothing_of_the_append_and_all_before_it(breakable):
@@ -382,7 +381,7 @@ def test_a_user_that_lacks_a_command_is_refused_before_anything_is_half_written(
     client.execute_command(
         "ACL", "SETUSER", "less", "reset", "on", ">p", "~*", "-@all", *COMMANDS.split(), f"-{missing}"
     )
-    with pytest.raises(StoreError, match="the commands that docs/ledgers.md names"):
+    with pytest.raises(StoreError, match=r"the commands that docs/ledgers\.md names"):
         RedisServer(f"redis://less:p@127.0.0.1:{breakable.port}/0?ledger=less")
 
 

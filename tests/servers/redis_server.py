@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import redis
 
@@ -128,8 +128,8 @@ class Server:
                 self._process.kill()
             self._process.wait()
 
-    def client(self) -> redis.Redis:
-        """A client of the default user, for what a test wants to break."""
+    def client(self) -> Any:
+        """A `redis.Redis` of the default user, for what a test wants to break; untyped, as the library half is."""
         return redis.Redis("127.0.0.1", self.port)
 
     def _defaults(self) -> list[str]:
