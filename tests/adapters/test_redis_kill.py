@@ -124,8 +124,8 @@ def test_what_a_killed_writer_was_told_is_kept_is_there_and_the_next_one_gets_th
             output = first + process.stdout.read()
             assert process.stderr.read() == b""
         for line in output.split(b"\n")[:-1]:
-            part, number = line.split()
-            acknowledged[part] = int(number)
+            part, reached = line.split()
+            acknowledged[part] = int(reached)
             acknowledgements += 1
         with RedisServer(address) as server:
             recorder, journal = RedisRecorder(server), RedisJournal(server)
