@@ -21,6 +21,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import blake2b, sha1
 from typing import Any, Final, NamedTuple
 
@@ -35,10 +36,9 @@ from eventsourcing.dcb.api import (
     DCBSubscription,
 )
 from eventsourcing.persistence import IntegrityError, ProgrammingError
-from redis import exceptions as errors
 
 from adapters.ports import LedgerDamaged, Problem, Recorder, StoreError, StoreFull
-from adapters.stores.redis_server import GUARD, LAST_POSITION, PAGE_BYTES, RedisServer
+from adapters.stores.redis_server import ERRORS, GUARD, LAST_POSITION, PAGE_BYTES, RedisServer
 
 BLOCK_EVENTS: Final = 250
 """Events in one block at most: what is decoded to read one of them."""
@@ -411,7 +411,7 @@ class RedisSubscription(DCBSubscription[RedisRecorder]):
             words = ("XREAD", "COUNT", 8, "BLOCK", int(WAIT_SECONDS * 1000), "STREAMS", self._recorder._events, last)
             connection.send_command(*words)
             answer = connection.read_response()
-        except (errors.RedisError, OSError, ValueError):
+        except (*ERRORS, ValueError):
             # Hung up, or the server went or moved: the next look at the head waits for it, and says what is wrong.
             self._hang_up()
             return
@@ -427,7 +427,8 @@ class RedisSubscription(DCBSubscription[RedisRecorder]):
         with self._connection_lock:
             connection, self._connection = self._connection, None
         if connection is not None:
-            self._server.let_go(connection)
+            with suppress(*ERRORS):
+                connection.disconnect()
 
 
 class _Names:

@@ -35,7 +35,7 @@ from redis import exceptions as errors
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from adapters.ports import (
     Backend,
@@ -64,6 +64,9 @@ PAGE_BYTES: Final = 1024 * 1024
 """About how much one answer holds."""
 LAST_POSITION: Final = 2**53
 """A script counts in doubles: beyond this, not every number is one."""
+
+ERRORS: Final = (errors.RedisError, errors.RedisClusterException, OSError)
+"""What the client library raises."""
 
 _Answer = TypeVar("_Answer")
 
@@ -218,11 +221,11 @@ class RedisServer:
         if self._renewing is not None:
             self._renewing.join(timeout=1)
             # Best effort: it ends by itself.
-            with suppress(errors.RedisError, OSError):
+            with suppress(*ERRORS):
                 self._evaluate(_RELEASE, [self.key("meta"), self.key("lease")], [self.fence])
         for wake in list(self._listeners):
             wake()
-        with suppress(errors.RedisError, OSError):
+        with suppress(*ERRORS):
             self._client.close()
 
     def key(self, part: str) -> str:
@@ -278,17 +281,12 @@ class RedisServer:
                 )
         return answer
 
-    def waiting_connection(self) -> redis.connection.Connection:
-        """A connection of one's own to the node that has the keys, to wait on and to hang up from another thread."""
-        pool = self._node().connection_pool
-        return pool.get_connection()
+    def waiting_connection(self) -> Any:
+        """A connection to the node that has the keys, to wait on and to hang up from another thread.
 
-    def let_go(self, connection: redis.connection.Connection) -> None:
-        """Give a connection back, hung up."""
-        with suppress(errors.RedisError, OSError):
-            connection.disconnect()
-        with suppress(errors.RedisError, OSError, KeyError, ValueError):
-            self._node().connection_pool.release(connection)
+        It is the caller's own and no longer the pool's: nobody else may be given it while a thread still wakes up on it.
+        """
+        return self._node().connection_pool.make_connection()
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Call `wake` when this is closed."""
@@ -343,7 +341,7 @@ class RedisServer:
                 return client
             ((host, port),) = address.hosts
             return redis.Redis(host, port, address.database, retry=never, **common)
-        except (errors.RedisError, OSError) as error:
+        except ERRORS as error:
             raise self._explained(error, "open it") from error
 
     def _node(self) -> redis.Redis:
@@ -373,7 +371,7 @@ class RedisServer:
             tried += 1
             try:
                 return attempt(tried)
-            except (errors.RedisError, OSError) as error:
+            except ERRORS as error:
                 waited = time.monotonic() - began
                 if not self._reached or not _passing(error) or waited > PATIENCE_SECONDS:
                     explained = self._explained(error, what)
@@ -388,7 +386,9 @@ class RedisServer:
         if isinstance(error, StoreError):
             return error
         cause = error.__cause__ or error.__context__
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        if isinstance(error, MasterNotFoundError):  # its own text shows the library's objects
+            text = f"no sentinel that answers names a server for {self.address.service!r}"
         told = f"cannot {attempt} (ledger {self.address.shown}): {text}"
         word = _word(error)
         match word:
@@ -417,6 +417,8 @@ class RedisServer:
                 return StoreError(
                     f"{told} ({certificate}); check the certificates, and the option ca=FILE of the address"
                 )
+            case "NOCLUSTER":
+                return StoreError(f"{told}; an address of one server begins with redis:// or rediss://")
             case "TIMEOUT":
                 return StoreError(f"{told}; the server did not answer in time: is it overloaded, or the network cut?")
             case "UNREACHED":
@@ -562,7 +564,7 @@ class RedisServer:
             try:
                 if self._evaluate(_RENEW, keys, arguments)[0] != b"renewed":
                     return  # the next write learns it, and says so
-            except (errors.RedisError, OSError):
+            except ERRORS:
                 pause = 0.2  # as long as nobody else takes it, it can still be renewed
 
     def _holder(self) -> str:
@@ -663,6 +665,13 @@ _CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (errors.TimeoutError, "TIMEOUT"),
     (TimeoutError, "TIMEOUT"),
 )
+_TEXTS: Final = (
+    ("no permissions", "NOPERM"),
+    ("can't run this command", "NOPERM"),
+    ("invalid username-password pair", "AUTH"),
+    ("Authentication required", "AUTH"),
+    ("Cluster mode is not enabled", "NOCLUSTER"),
+)
 _PASSING: Final = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "TIMEOUT", "UNREACHED")
 
 
@@ -673,13 +682,14 @@ def _word(error: Exception) -> str:
             return word
     if found := _WORDS.search(str(error)):
         return found[1]
+    for told, word in _TEXTS:
+        if told in str(error):
+            return word
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, ssl.SSLError) and not isinstance(link, ssl.SSLEOFError):
             return "TLS"
         link = link.__cause__ or link.__context__
-    if "running scripts" in str(error) or "permission" in str(error).lower():
-        return "NOPERM"
     return "UNREACHED" if isinstance(error, (errors.ConnectionError, errors.RedisClusterException, OSError)) else ""
 
 

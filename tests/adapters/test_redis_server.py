@@ -307,12 +307,110 @@ def test_writers_without_the_lease_are_held_apart_by_their_conditions(redis_addr
         assert list(RedisJournal(server).verify()) == []
 
 
+# ---- long logs and large appends
+
+
+def test_a_condition_looks_at_as_much_in_a_long_log_as_in_a_short_one(breakable):
+    """Counted in what the script asks the server, which no neighbour on the machine disturbs."""
+    conditions = [
+        (["vpc:shop"], [], 0),  # the tag's last event came before
+        (["vpc:shop", "rare"], [], 1),  # two that never meet: the rare one leads
+        (["vpc:shop"], ["Seldom"], 1),
+        (["rare"], ["Moved", "Seldom"], 0),
+    ]
+    asked = []
+    for length in (2_000, 40_000):
+        with RedisServer(f"{breakable.url}?ledger=length-{length}") as server:
+            recorder = RedisRecorder(server)
+            recorder.append([DCBEvent("Seldom", b"", ["rare"])])
+            for _ in range(length // 2_000):
+                recorder.append([DCBEvent("Moved", b"", ["vpc:shop"])] * 2_000)
+            recorder.append([DCBEvent("Seldom", b"", ["other"])])
+            for tags, types, after in conditions:
+                before = _looks(breakable)
+                query = DCBQuery([DCBQueryItem(tags=tags, types=types)])
+                recorder.append([DCBEvent("Other", b"", [])], DCBAppendCondition(query, after or length + 1))
+                asked.append(_looks(breakable) - before)
+            after = length // 2
+            both = DCBQuery([DCBQueryItem(tags=["vpc:shop"])])
+            before = _looks(breakable)
+            assert next(recorder.read(both, after=after, limit=1)).position == after + 1
+            asked.append(_looks(breakable) - before)
+    short, long = asked[: len(asked) // 2], asked[len(asked) // 2 :]
+    for few, more in zip(short, long, strict=True):
+        assert more <= few + 12
+
+
+def _looks(server: Server) -> int:
+    counted = server.client().info("commandstats")
+    return sum(counted.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("lindex", "lrange", "xrange"))
+
+
+def test_an_append_of_very_many_events_and_tags_is_one_append(redis_address):
+    with RedisServer(redis_address()) as server:
+        recorder = RedisRecorder(server)
+        many = [DCBEvent(f"T{n % 3}", b"%d" % n, [f"n:{n}", f"m:{n % 40_000}", "all"]) for n in range(1, 30_001)]
+        assert recorder.append(many) == 30_000
+        assert [found.event for found in recorder.read()] == many
+        query = DCBQuery([DCBQueryItem(types=["T1"], tags=["all"])])
+        assert [found.position for found in recorder.read(query)] == list(range(1, 30_001, 3))
+        assert list(recorder.verify()) == []
+
+
+def test_an_event_larger_than_a_block_is_kept_whole(redis_address):
+    with RedisServer(redis_address()) as server:
+        recorder = RedisRecorder(server)
+        large = os.urandom(3_000_000)
+        recorder.append([DCBEvent("A", data, ["a"]) for data in (b"", large, b"x", large, b"y")])
+        assert [len(found.event.data) for found in recorder.read(after=1)] == [3_000_000, 1, 3_000_000, 1]
+        only = DCBQuery([DCBQueryItem(tags=["a"])])
+        assert [found.event.data for found in recorder.read(only)] == [b"", large, b"x", large, b"y"]
+
+
+def test_a_subscription_follows_what_matches_in_the_blocks_that_come(redis_address):
+    address = redis_address()
+    with RedisServer(address) as server, RedisServer(address, "read") as follower:
+        recorder = RedisRecorder(server)
+        query = DCBQuery([DCBQueryItem(types=["B"], tags=["odd"]), DCBQueryItem(tags=["seven"])])
+        with RedisRecorder(follower).subscribe(query) as subscription, ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(lambda: [next(subscription).position for _ in range(3)])
+            time.sleep(0.05)
+            recorder.append(
+                [DCBEvent("A", b"", ["odd"]), DCBEvent("B", b"", ["even"]), DCBEvent("B", b"", ["x", "odd"])]
+            )
+            recorder.append([DCBEvent("A", b"", ["seven"]), DCBEvent("B", b"", ["seven", "odd"])])
+            assert waiting.result(timeout=10) == [3, 4, 5]
+
+
+def test_a_subscription_ends_when_its_server_is_closed(redis_address):
+    server = RedisServer(redis_address())
+    subscription = RedisRecorder(server).subscribe()
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(list, subscription)
+        time.sleep(0.1)
+        before = time.monotonic()
+        server.close()
+        assert ending.result(timeout=10) == []
+        assert time.monotonic() - before < 2
+
+
 # ---- what goes wrong
 
 
-def test_nothing_that_listens_is_told_at_once():
-    with pytest.raises(StoreError, match="is the server running there"):
-        RedisServer(f"redis://127.0.0.1:{free_port()}/0")
+@pytest.mark.parametrize(
+    "form", ["redis://{}/0", "rediss://{}/0", "redis+sentinel://{}/mymaster", "redis+cluster://{}"]
+)
+def test_nothing_that_listens_is_told_at_once(form):
+    with pytest.raises(StoreError, match="is the server running there") as told:
+        RedisServer(form.format(f"u:secret@127.0.0.1:{free_port()}"))
+    assert "secret" not in str(told.value)
+
+
+def test_a_server_that_is_no_cluster_and_one_that_is_no_sentinel_are_told(redis_server):
+    with pytest.raises(StoreError, match="begins with redis://"):
+        RedisServer(f"redis+cluster://127.0.0.1:{redis_server.port}")
+    with pytest.raises(StoreError, match="unknown command 'SENTINEL'"):
+        RedisServer(f"redis+sentinel://127.0.0.1:{redis_server.port}/mymaster")
 
 
 def test_a_server_that_does_not_answer_is_given_up(redis_server):

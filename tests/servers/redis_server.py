@@ -159,10 +159,14 @@ class Server:
             return False
 
 
+# Loaded here: between fork and exec, other threads hold locks that are never given back.
+_LIBC: Final = ctypes.CDLL(None)
+
+
 def _end_with_parent() -> None:
-    """Where the kernel can do it (Linux), the server is killed when the process that started it is."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    """Where the kernel can do it (Linux), the server is killed when the thread that started it ends, however that ends."""
+    with suppress(AttributeError):
+        _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def main() -> int:
