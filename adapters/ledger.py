@@ -111,21 +111,6 @@ class Ledger:
         found = next(iter(self.recorder.read(after=position - 1, limit=1)))
         return Placed(at, found.position, codec.decode(found.event.data), found.event.data)
 
-    def verify(self) -> Iterator[Problem]:
-        """Read every event of the log, superseded ones too, with the format's own reader, and name what does not fit.
-
-        The recorder knows whether its bytes are those that were written; this knows whether they are events.
-        """
-        for found in self.recorder.read():
-            try:
-                fields = msgpack.unpackb(found.event.data, strict_map_key=False)
-                said = (fields["type"], list(fields.get("tags", ())))
-            except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
-                yield Problem("ledger", found.position, f"it is no event: {error or type(error).__name__}")
-                continue
-            if said != (found.event.type, list(found.event.tags)):
-                yield Problem("ledger", found.position, f"it says {said[0]}, and is filed as {found.event.type}")
-
     def _start(self, position: int, marker: Event) -> None:
         after = marker.changed["after"][1]
         self._spans = [
@@ -144,3 +129,19 @@ class Ledger:
         if not self._runs or self._runs[-1][0] < at:
             self._runs.append((at, position))
         self.count = max(self.count, at)
+
+
+def verify(recorder: DCBRecorder) -> Iterator[Problem]:
+    """Read every event of the log, superseded ones too, with the format's own reader, and name what does not fit.
+
+    The recorder knows whether its bytes are those that were written; this knows whether they are events.
+    """
+    for found in recorder.read():
+        try:
+            fields = msgpack.unpackb(found.event.data, strict_map_key=False)
+            said = (fields["type"], list(fields.get("tags", ())))
+        except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+            yield Problem("ledger", found.position, f"it is no event: {error or type(error).__name__}")
+            continue
+        if said != (found.event.type, list(found.event.tags)):
+            yield Problem("ledger", found.position, f"it says {said[0]}, and is filed as {found.event.type}")

@@ -187,12 +187,52 @@ class Journal(Protocol):
         ...
 
 
+class Seal(NamedTuple):
+    """Where a log ended, and 32 bytes that stand for everything up to there."""
+
+    position: int
+    digest: bytes
+
+
+Path = list[tuple[bool, bytes]]
+"""What has to be hashed with a leaf of a hash tree, from it up to the root: whether it stands left of it, and its hash."""
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """That an event stands at a position of the log with this head."""
+
+    netledger: Literal["proof/1"] = "proof/1"
+    position: int
+    head: bytes
+    """The event's type and tags: a MessagePack array of strings."""
+    data: bytes
+    """The event."""
+    first: int
+    """The position at which its block begins."""
+    events: int
+    """How many events its block holds."""
+    content: bytes
+    """The hash of the block's content."""
+    in_block: Path
+    """What to hash with the event, from it up to the root of its block."""
+    above: Path
+    """What to hash with the block, up to the digest."""
+    upto: int
+    """The position of the head that it leads to."""
+    digest: str
+    """Of that head: hexadecimal."""
+
+
 class Recorder(DCBRecorder):
     """A ledger's events. What the package's interface says, its own errors for a refused condition, else `StoreError`."""
 
     @abstractmethod
     def head(self) -> int:
         """The position of the last event; 0 when there is none."""
+
+    @abstractmethod
+    def seal(self, position: int) -> Seal | None:
+        """What stands for everything up to a position at which an append ended; `None` where none ended there."""
 
     @abstractmethod
     def verify(self) -> Iterator[Problem]:

@@ -37,7 +37,7 @@ from eventsourcing.dcb.api import (
 )
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 
-from adapters.ports import LedgerDamaged, Problem, Recorder, StoreError, StoreFull
+from adapters.ports import LedgerDamaged, Problem, Recorder, Seal, StoreError, StoreFull
 from adapters.stores.redis_server import ERRORS, GUARD, LAST_POSITION, PAGE_BYTES, RedisServer
 
 BLOCK_EVENTS: Final = 250
@@ -102,13 +102,14 @@ class RedisRecorder(Recorder):
         self._reached = max(self._reached, head)
         return head
 
-    def digest(self) -> bytes:
-        """20 bytes that stand for all events in their order, as they were batched: the chain at the last."""
-        chain = self._server.command("HGET", self._meta, "chain")
-        try:
-            return bytes.fromhex(chain.decode())
-        except (AttributeError, ValueError) as error:
-            raise LedgerDamaged(f"the ledger {self._server.address.shown} has no chain; verify it") from error
+    def seal(self, position: int) -> Seal | None:
+        """What stands for everything up to a position: made of the chain there; `None` where no block ends there."""
+        if position == 0:
+            return Seal(0, bytes(32))
+        for entry in self._server.entries(self._events, position, position, count=1):
+            chain = self._opened(entry).chain
+            return Seal(position, blake2b(b"%d:%b" % (position, chain), digest_size=32).digest())
+        return None
 
     def append(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None) -> int:
         """Append all events, acknowledged by the server when this returns, or none of them.

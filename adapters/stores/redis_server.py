@@ -545,7 +545,7 @@ class RedisServer:
                 break
             # One that is alive renews; what is only left over runs out. Both show soon.
             _, holder, left = answer
-            if before is not None and (holder != before[0] or left > before[1]):
+            if left < 0 or (before is not None and (holder != before[0] or left > before[1])):
                 raise LedgerLocked(
                     f"cannot open the ledger {self.address.shown} for writing: {_named(holder)} is writing it;"
                     " stop that one, or open the ledger for reading"

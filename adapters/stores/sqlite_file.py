@@ -39,34 +39,47 @@ from adapters.ports import (
 )
 
 APPLICATION_ID: Final = 0x6E6C6467  # "nldg", in the file's header
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 WRITER_CACHE_KIB: Final = 4 * 1024
 READER_CACHE_KIB: Final = 4 * 1024
 IDLE_READERS: Final = 4
 # A checkpoint writes every changed page of the indexes once: rarer ones write the same page less often.
-CHECKPOINT_PAGES: Final = 8000
+CHECKPOINT_PAGES: Final = 1000
 WAL_KEPT_BYTES: Final = 64 * 1024 * 1024
 
 _SCHEMA: Final = """
--- The ledger. An event's row is complete in itself; name, event_tag and event_type only find it.
-CREATE TABLE event (
-    position INTEGER PRIMARY KEY,  -- from 1, without gaps
-    type INTEGER NOT NULL,         -- name.id
-    tags BLOB NOT NULL,            -- MessagePack array of strings, as given
-    data BLOB NOT NULL,            -- as given
-    link BLOB NOT NULL             -- first 8 bytes of the chain at this event
+-- The ledger, in blocks that are never written again.
+CREATE TABLE event_block (
+    first INTEGER PRIMARY KEY,     -- position of its first event: 1, or the one behind the block before
+    events INTEGER NOT NULL,       -- how many
+    number INTEGER NOT NULL,       -- of the block, from 1
+    root BLOB NOT NULL,            -- of the hash tree over its events
+    trees BLOB NOT NULL,           -- the block's own hash, then the roots of the trees over blocks that it completes
+    content BLOB NOT NULL
 );
-CREATE INDEX event_type ON event (type);
-CREATE TABLE name (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE event_tag (
-    tag INTEGER NOT NULL,          -- name.id
+-- One row: the last position, the number of blocks, the root of the hash tree over them.
+CREATE TABLE head (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
     position INTEGER NOT NULL,
-    type INTEGER NOT NULL,
-    PRIMARY KEY (tag, position)
+    blocks INTEGER NOT NULL,
+    digest BLOB NOT NULL
+);
+-- Which blocks hold a type or a tag. It follows from the blocks.
+CREATE TABLE posting_run (
+    id INTEGER PRIMARY KEY,
+    level INTEGER NOT NULL,
+    after INTEGER NOT NULL,        -- it stands for the blocks of the positions behind this one
+    upto INTEGER NOT NULL,         -- up to this one
+    postings INTEGER NOT NULL,
+    checksum BLOB NOT NULL         -- over its pages and the other columns
+);
+CREATE TABLE posting_page (
+    run INTEGER NOT NULL,
+    first INTEGER NOT NULL,        -- its first posting
+    content BLOB NOT NULL,         -- zstd of sorted 64-bit integers
+    PRIMARY KEY (run, first)
 ) WITHOUT ROWID;
--- One row an append: the whole chain at its last event.
-CREATE TABLE seal (position INTEGER PRIMARY KEY, chain BLOB NOT NULL);
 
 -- The journal.
 CREATE TABLE source (
@@ -81,15 +94,16 @@ CREATE TABLE journal_block (
     number INTEGER PRIMARY KEY,    -- of its first record; from 1, without gaps
     records INTEGER NOT NULL,
     source INTEGER NOT NULL,
-    checksum BLOB NOT NULL,
+    identities INTEGER NOT NULL,   -- sum over the rows of its records in journal_identity
+    checksum BLOB NOT NULL,        -- over the other columns
     content BLOB NOT NULL          -- zstd of a MessagePack array of [line, identity, fingerprint, payload]
 );
 CREATE TABLE journal_identity (
-    identity BLOB PRIMARY KEY,     -- 16 bytes of BLAKE2b
-    fingerprint BLOB NOT NULL,
+    identity INTEGER PRIMARY KEY,  -- 63 bits of BLAKE2b
+    fingerprint INTEGER NOT NULL,  -- its first 63 bits
     source INTEGER NOT NULL,
     line INTEGER NOT NULL
-) WITHOUT ROWID;
+);
 CREATE TABLE journal_aside (
     id INTEGER PRIMARY KEY,        -- from 1, without gaps
     source INTEGER NOT NULL,

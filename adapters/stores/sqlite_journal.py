@@ -2,7 +2,8 @@
 
 Records lie in compressed blocks, one or a few a commit: a row a record would cost more than reading it.
 Beside them stands one small row an identity, which is how the same record is told when it comes again, and
-how a record's file and line are found. What is decided from records goes to `sqlite_recorder.py`.
+how a record's file and line are found; a block says what those of its records add up to, so that SQLite can tell
+by itself whether a bit of them has changed. What is decided from records goes to `sqlite_recorder.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +32,6 @@ from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
 BLOCK_BYTES: Final = 1024 * 1024
 """Payload bytes in one block at most, unless a single record has more: what reading holds in memory."""
 BLOCK_RECORDS: Final = 4000
-IDENTITY_BYTES: Final = 16
 CHECKSUM_BYTES: Final = 16
 LOOKUP_ROWS: Final = 500
 COMPRESSION_LEVEL: Final = 3
@@ -74,17 +74,18 @@ class SQLiteJournal:
                 (summary, _checksum(source, *named, summary), source),
             )
             known = {row[0]: row[1:] for row in _identities(connection, sorted(set(keys)))}
-            new: dict[bytes, tuple[bytes, int, int]] = {}
+            new: dict[int, tuple[int, int, int]] = {}
             fresh: list[_Stored] = []
             accepted: list[bool] = []
             collisions: list[Aside] = []
             for key, record in zip(keys, records, strict=True):
                 before = known.get(key) or new.get(key)
+                fingerprint = _number(record.fingerprint)
                 accepted.append(before is None)
                 if before is None:
-                    new[key] = (record.fingerprint, source, record.line)
+                    new[key] = (fingerprint, source, record.line)
                     fresh.append((record.line, record.identity, record.fingerprint, record.payload))
-                elif before[0] != record.fingerprint:
+                elif before[0] != fingerprint:
                     collisions.append(collided(record, _path(connection, before[1]), before[2]))
             # In the order of the index, neighbours meet the same page.
             connection.executemany(
@@ -151,54 +152,60 @@ class SQLiteJournal:
         inflate = zstandard.ZstdDecompressor().decompress
         while after < head:
             # The block that holds the next entry is the last one that does not begin behind it.
-            rows = self._file.query(
-                "SELECT number, records, source, checksum, content FROM journal_block"
-                " WHERE number <= ? ORDER BY number DESC LIMIT 1",
-                (after + 1,),
-            )
+            rows = self._file.query(f"{_BLOCKS} WHERE number <= ? ORDER BY number DESC LIMIT 1", (after + 1,))
             stored = _opened(rows[0], inflate) if rows else []
             if isinstance(stored, str):
                 raise LedgerDamaged(f"the journal in {self._file.path}: block {rows[0][0]}: {stored}; verify it")
             if not rows or not rows[0][0] <= after + 1 < rows[0][0] + len(stored):
                 raise LedgerDamaged(f"the journal in {self._file.path} has lost entry {after + 1}; verify it")
-            number, _, source, _, _ = rows[0]
+            number, _, source, *_ = rows[0]
             for line, identity, fingerprint, payload in stored[after + 1 - number :]:
                 after += 1
                 yield Entry(after, source, line, identity, payload, fingerprint)
 
     def _verify_blocks(self) -> Iterator[Problem]:
-        inflate = zstandard.ZstdDecompressor().decompress
         previous = 0
         expected: int | None = 1  # None behind a block that is damaged, and cannot say what it held
+        held = 0
         sound = True
-        while rows := self._file.query(
-            "SELECT number, records, source, checksum, content FROM journal_block"
-            " WHERE number > ? ORDER BY number LIMIT 1",
-            (previous,),
-        ):
-            number, _, source, _, _ = rows[0]
-            if number <= previous:
-                yield Problem("journal", number, f"comes behind {previous}: the table is out of order")
-                return
-            if expected is not None and number != expected:
-                sound = False
-                yield Problem("journal", expected, f"missing: the next block begins with entry {number}")
-            stored = _opened(rows[0], inflate)
-            previous = number
-            if isinstance(stored, str):
-                sound, expected = False, None
-                yield Problem("journal", number, stored)
-            else:
-                expected = number + len(stored)
-                for offset, reason in self._not_identified(source, stored):
+        while rows := self._file.query(f"{_BLOCKS} WHERE number > ? ORDER BY number LIMIT 16", (previous,)):
+            for row in rows:
+                number, records, _, identities, *_ = row
+                if number <= previous:
+                    yield Problem("journal", number, f"comes behind {previous}: the table is out of order")
+                    return
+                if expected is not None and number != expected:
                     sound = False
-                    yield Problem("journal", number + offset, reason)
-        # A last block that is gone leaves the identities of its records behind.
-        ((identities, records),) = self._file.query(
-            "SELECT (SELECT count(*) FROM journal_identity), (SELECT total(records) FROM journal_block)"
-        )
-        if sound and identities != records:
-            reason = f"{identities} identities are known, and the blocks hold {records:.0f} records"
+                    yield Problem("journal", expected, f"missing: the next block begins with entry {number}")
+                previous = number
+                if (reason := _unfit(row)) is not None:
+                    sound, expected = False, None
+                    yield Problem("journal", number, reason)
+                else:
+                    expected = number + records
+                    held += identities
+        # SQLite adds them up without handing them over: to compare them one by one would take longer than all the rest.
+        ((known,),) = self._file.query(f"SELECT coalesce(sum({_IDENTITY_SUM}), 0) FROM journal_identity")
+        if sound and known != held:
+            yield from self._wrong_identities()
+
+    def _wrong_identities(self) -> Iterator[Problem]:
+        """Which rows of the index of identities do not fit their records: each is asked for."""
+        after, found, records = 0, 0, self.head()
+        inflate = zstandard.ZstdDecompressor().decompress
+        while after < records:
+            (row,) = self._file.query(f"{_BLOCKS} WHERE number > ? ORDER BY number LIMIT 1", (after,))
+            stored = _opened(row, inflate)
+            if isinstance(stored, str):
+                yield Problem("journal", row[0], stored)
+                return
+            for offset, reason in self._not_identified(row[2], stored):
+                found += 1
+                yield Problem("journal", row[0] + offset, reason)
+            after = row[0] + len(stored) - 1
+        if not found:
+            ((identities,),) = self._file.query("SELECT count(*) FROM journal_identity")
+            reason = f"{identities} identities are known, and the blocks hold {records} records"
             yield Problem("journal", None, reason)
 
     def _not_identified(self, source: int, stored: Sequence[_Stored]) -> Iterator[tuple[int, str]]:
@@ -211,7 +218,7 @@ class SQLiteJournal:
                 held = known.get(keys[offset - start])
                 if held is None:
                     yield offset, f"the index of identities does not have {identity}"
-                elif held != (fingerprint, source, line):
+                elif held != (_number(fingerprint), source, line):
                     yield (
                         offset,
                         f"the index of identities has another fingerprint, source or line for {identity}",
@@ -239,10 +246,12 @@ class SQLiteJournal:
                 last = id
 
 
+_BLOCKS: Final = "SELECT number, records, source, identities, checksum, content FROM journal_block"
+_IDENTITY_SUM: Final = "identity % 2147483647 + fingerprint % 2147483629 + source + line"
 _IDENTITIES: Final = "SELECT identity, fingerprint, source, line FROM journal_identity WHERE identity"
 
 
-def _identities(connection: Connection, keys: Sequence[bytes]) -> Iterator[Row]:
+def _identities(connection: Connection, keys: Sequence[int]) -> Iterator[Row]:
     for start in range(0, len(keys), LOOKUP_ROWS):
         some = keys[start : start + LOOKUP_ROWS]
         yield from connection.execute(f"{_IDENTITIES} IN ({_marks(some)})", some)
@@ -259,10 +268,13 @@ def _keep_blocks(connection: Connection, source: int, records: Sequence[_Stored]
     deflate = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
     for block in _blocks(records):
         content = deflate(_encode(block))
-        checksum = _checksum(number, len(block), source, content)
+        identities = sum(
+            _key(identity) % 2147483647 + _number(fingerprint) % 2147483629 + source + line
+            for line, identity, fingerprint, _ in block
+        )
+        columns = (number, len(block), source, identities)
         connection.execute(
-            "INSERT INTO journal_block VALUES (?, ?, ?, ?, ?)",
-            (number, len(block), source, checksum, content),
+            "INSERT INTO journal_block VALUES (?, ?, ?, ?, ?, ?)", (*columns, _checksum(*columns, content), content)
         )
         number += len(block)
 
@@ -290,11 +302,19 @@ def _keep_aside(connection: Connection, source: int, aside: Iterable[Aside]) -> 
     )
 
 
+def _unfit(row: Row) -> str | None:
+    """Why a block is not what was written; `None` where it is."""
+    *columns, checksum, content = row
+    if checksum != _checksum(*columns, content):
+        return "its checksum does not fit: it, or its place, is not what was written"
+    return None
+
+
 def _opened(row: Row, inflate: Callable[[bytes], bytes]) -> list[_Stored] | str:
     """The records of a block, or the reason why it is not what was written."""
-    number, records, source, checksum, content = row
-    if checksum != _checksum(number, records, source, content):
-        return "its checksum does not fit: it, or its place, is not what was written"
+    records, content = row[1], row[-1]
+    if (reason := _unfit(row)) is not None:
+        return reason
     try:
         stored = _decode_block(inflate(content))
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
@@ -304,8 +324,13 @@ def _opened(row: Row, inflate: Callable[[bytes], bytes]) -> list[_Stored] | str:
     return stored
 
 
-def _key(identity: str) -> bytes:
-    return blake2b(identity.encode(), digest_size=IDENTITY_BYTES).digest()
+def _key(identity: str) -> int:
+    return _number(blake2b(identity.encode(), digest_size=8).digest())
+
+
+def _number(eight: bytes) -> int:
+    """8 bytes as an integer that SQLite can hold, without the last bit."""
+    return int.from_bytes(eight[:8], "big") >> 1
 
 
 def _checksum(*columns: int | str | bytes) -> bytes:

@@ -1,65 +1,96 @@
 """The ledger: events appended to one ordered log, in the file that `sqlite_file.py` opens.
 
-`SQLiteRecorder` is the `eventsourcing` package's `DCBRecorder`: an append may carry the condition that no
-event of a query came after a position, and is refused if one did. Positions are given inside the
-transaction that appends, so they have no gaps. A condition is an index seek, however long the log is.
-
-Every event is bound to all before it by a hash chain; `verify` walks it and names the first event that is
-not what was appended. What came in is kept by `sqlite_journal.py`.
+`SQLiteRecorder` is the `eventsourcing` package's `DCBRecorder`: an append may carry the condition that no event of a query
+came after a position, and is refused if one did. Positions are given inside the transaction that appends, so they have no
+gaps. Appends that wait for each other are written together, as blocks of events (`event_block.py`), which a hash tree binds
+to the head; `sqlite_index.py` finds the blocks that hold a tag. What came in is kept by `sqlite_journal.py`.
 """
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
-from itertools import chain as concatenated
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from sqlite3 import Connection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import msgspec
 from eventsourcing.dcb.api import (
     DCBAppendCondition,
     DCBEvent,
     DCBQuery,
+    DCBQueryItem,
     DCBReadResponse,
     DCBSequencedEvent,
     DCBSubscription,
 )
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 
-from adapters.ports import LedgerDamaged, Problem, Recorder, StoreError
+from adapters.ports import LedgerDamaged, Problem, Proof, Recorder, Seal, StoreError
+from adapters.stores import sqlite_index
+from adapters.stores.event_block import (
+    BLOCK_EVENTS,
+    GENESIS,
+    HASH_BYTES,
+    Block,
+    Tree,
+    Unreadable,
+    block_hash,
+    content_hash,
+    cut,
+    event_hashes,
+    grown,
+    head_of,
+    packer,
+    path_in,
+    path_over,
+    perfect_trees,
+    root_of,
+    root_over,
+    unpacked,
+)
 from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
+from adapters.stores.sqlite_index import Index, Select, tag_hash, type_hash
 
-PAGE_EVENTS: Final = 1000
-# Bound by the number of parameters of one statement, which is 999 in older builds of SQLite.
-SEARCH_PAGE_EVENTS: Final = 500
-CACHED_NAMES: Final = 8_000
+GROUP_EVENTS: Final = 4000
+"""How many events of waiting appends are written together, about: what one transaction holds in memory."""
+PAGE_BLOCKS: Final = 16
+CACHED_BYTES: Final = 4 << 20
+"""Content of blocks that a search unpacked, kept for the next one."""
+SUBSCRIPTION_EVENTS: Final = 500
 POLL_SECONDS: Final = 0.02
-CHAIN_BYTES: Final = 32
-LINK_BYTES: Final = 8
-GENESIS: Final = bytes(CHAIN_BYTES)
-LAST_POSITION: Final = 2**63 - 1
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_tags = msgspec.msgpack.Decoder(list[str]).decode
-
-# One way to find events: a statement that selects positions in ascending order, and its own parameters.
-# ?1 is the position after which, ?2 the one up to which, ?3 how many at most.
-_Search = tuple[str, list[int]]
-_RANGE: Final = "position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3"
-_EVERYTHING: Final[_Search] = (f"SELECT position FROM event WHERE {_RANGE}", [])
-_BY_TYPE: Final = f"SELECT position FROM event WHERE type = ?4 AND {_RANGE}"
-_EVENT_COLUMNS: Final = "SELECT position, type, tags, data FROM event"
-
-_Select = Callable[[str, Sequence[Any]], list[Row]]
+_BLOCKS: Final = "SELECT first, events, content FROM event_block"
 
 
-def chained(previous: bytes, type_frame: bytes, tags_frame: bytes, data: bytes) -> bytes:
-    """The chain at an event: 32 bytes over the chain before it and what it says.
+class Head(NamedTuple):
+    """Where the log ends."""
 
-    Type and tags come as MessagePack, which says where it ends; the data is the rest.
-    """
-    return blake2b(previous + type_frame + tags_frame + data, digest_size=CHAIN_BYTES).digest()
+    position: int
+    blocks: int
+    digest: bytes
+    """The root of the hash tree over all blocks."""
+
+
+class _Append:
+    """An append that waits for its turn."""
+
+    def __init__(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None) -> None:
+        self.events = events
+        self.condition = condition
+        self.position = 0
+        self.error: Exception | None = None
+        # Held while there is nothing for its thread to do: a lock is the cheapest thing to wait on.
+        self.asleep = threading.Lock()
+        self.asleep.acquire()
+        self.next: _Append | None = None
+        """Whom its thread wakes when it is awake: all at once they would only wait for the interpreter."""
+
+    @property
+    def is_done(self) -> bool:
+        return bool(self.position or self.error)
+
+    def wake_next(self) -> None:
+        if self.next is not None:
+            self.next.asleep.release()
 
 
 class SQLiteRecorder(Recorder):
@@ -71,21 +102,63 @@ class SQLiteRecorder(Recorder):
 
     def __init__(self, file: SQLiteFile) -> None:
         self._file = file
-        # Least recently used first. Its lock is never held while anything is written.
-        self._name_ids: OrderedDict[str, int] = OrderedDict()
-        self._name_ids_lock = threading.Lock()
-        self._type_names: dict[int, str] = {}
+        self._waiting: deque[_Append] = deque()
+        self._is_writing = False
+        self._queue_lock = threading.Lock()
+        self._pack = packer()
+        self._index = Index(_hashes_behind)
+        self._tree: tuple[int, Tree] = (0, [])  # over the first so many blocks
+        # Least recently used first.
+        self._blocks: OrderedDict[int, Block] = OrderedDict()
+        self._cached_bytes = 0
+        self._blocks_lock = threading.Lock()
 
     def head(self) -> int:
         """The position of the last event; 0 when there is none."""
-        return self._last_seal(self._file.query)[0]
+        return _head(self._file.query).position
 
-    def digest(self) -> bytes:
-        """32 bytes that stand for all events in their order, however they were batched."""
-        return self._last_seal(self._file.query)[1]
+    def seal(self, position: int) -> Seal | None:
+        """The root of the hash tree over the blocks up to a position; `None` where no block ends there."""
+        select = self._file.query
+        if position == 0:
+            return Seal(0, GENESIS)
+        blocks = self._blocks_upto(select, position)
+        return None if blocks is None else Seal(position, root_of(_tree_over(select, blocks)))
+
+    def prove(self, position: int, upto: int | None = None) -> Proof:
+        """That the event at `position` is in the log with the head at `upto`. Raises `StoreError`."""
+        select = self._file.query
+        head = _head(select)
+        upto = head.position if upto is None else upto
+        blocks = self._blocks_upto(select, upto)
+        if blocks is None or not 0 < position <= upto:
+            raise StoreError(
+                f"there is no proof for position {position} up to {upto}: the log ends at {head.position}, and a proof "
+                "leads to a position that was its end once, such as an attested one"
+            )
+        first, events, number, content = select(
+            "SELECT first, events, number, content FROM event_block WHERE first <= ? ORDER BY first DESC LIMIT 1",
+            (position,),
+        )[0]
+        block = self._unpacked((first, events, content))
+        offset = position - first
+        return Proof(
+            position=position,
+            head=block.heads[offset],
+            data=block.data[offset],
+            first=first,
+            events=events,
+            content=content_hash(content),
+            in_block=path_in(event_hashes(block.heads, block.data), offset),
+            above=path_over(blocks, number, lambda end, height: _tree_ending_at(select, end, height)),
+            upto=upto,
+            digest=root_of(_tree_over(select, blocks)).hex(),
+        )
 
     def append(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None) -> int:
         """Append all events, on disk when this returns, or none of them.
+
+        Threads that append at the same time share one transaction, and so one wait for the disk.
 
         Returns:
             The position of the last one.
@@ -97,218 +170,267 @@ class SQLiteRecorder(Recorder):
         """
         if not events:
             raise ProgrammingError("cannot append nothing: an append needs at least one event")
-        with self._file.transaction() as connection:
-            if condition is not None:
-                self._refuse_if_matched(connection, condition)
-            position, chain = self._last_seal(_selecting(connection))
-            names = dict.fromkeys(concatenated.from_iterable((event.type, *event.tags) for event in events))
-            ids = self._intern(connection, names)
-            type_frames = {name: _encode(name) for name in {event.type for event in events}}
-            event_rows = []
-            tag_rows = []
-            for event in events:
-                position += 1
-                tags = _encode(event.tags)
-                chain = chained(chain, type_frames[event.type], tags, event.data)
-                type_id = ids[event.type]
-                event_rows.append((position, type_id, tags, event.data, chain[:LINK_BYTES]))
-                for tag in dict.fromkeys(event.tags):
-                    tag_rows.append((ids[tag], position, type_id))
-            # In the order of the index, neighbours meet the same page.
-            tag_rows.sort()
-            connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?)", event_rows)
-            connection.executemany("INSERT INTO event_tag VALUES (?, ?, ?)", tag_rows)
-            connection.execute("INSERT INTO seal VALUES (?, ?)", (position, chain))
-        # Only now: the ids of a transaction that was taken back must not be remembered.
-        self._remember(ids)
-        return int(position)
+        mine = _Append(events, condition)
+        with self._queue_lock:
+            self._waiting.append(mine)
+            is_my_turn, self._is_writing = not self._is_writing, True
+        if not is_my_turn:
+            self._sleep(mine)
+        # Awake: another has written it, or it is this one's turn to write for all who wait.
+        try:
+            if not mine.is_done:
+                self._write_waiting()
+        finally:
+            mine.wake_next()
+        if mine.error is not None:
+            raise mine.error
+        return mine.position
 
     def read(
         self, query: DCBQuery | None = None, *, after: int | None = None, limit: int | None = None
     ) -> "SQLiteReadResponse":
-        """Events that match, in order, up to the head at the time of the call; read from disk page by page.
+        """Events that match, in order, up to the head at the time of the call; read from disk block by block.
 
         Raises:
             StoreError: the store cannot be read; also later, while reading on.
         """
         upto = self.head()
-        events = self._events(query, after or 0, upto, limit)
+        events = self._events(query, after or 0, upto)
         if limit is None:
             return SQLiteReadResponse(events, upto or None, is_limited=False)
-        return SQLiteReadResponse(events, None, is_limited=True)
+        return SQLiteReadResponse(islice(events, max(limit, 0)), None, is_limited=True)
 
     def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> "SQLiteSubscription":
         """Events that match, in order, then those to come, from this and from other processes."""
         return SQLiteSubscription(self, self._file, query, after)
 
-    def verify(self) -> Iterator[Problem]:
-        """Read everything again; name, for every stretch appended at once, the first event that does not fit.
+    def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
+        """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
+        return list(islice(self._events(query, after, upto), limit))
 
-        Finds flipped bits, and events that were dropped, swapped, inserted or are not found by their tags.
+    def verify(self) -> Iterator[Problem]:
+        """Read everything again; name the blocks that are not what was appended.
+
+        Finds flipped bits, and events that were dropped, swapped or inserted. What the index says is compared with what
+        was written to it.
         """
-        yield from self._file.verify()
         try:
-            yield from self._verify_events()
+            yield from _verify_blocks(self._file.query)
+            yield from sqlite_index.verify(self._file.query, self.head())
         except UNREADABLE as error:
             yield Problem("ledger", None, f"could not be read to its end: {error}")
 
-    def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
-        """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
-        searches = _searches(query, _select_ids(self._file.query, _names(query)))
-        if searches == [_EVERYTHING]:
-            where, parameters = (
-                "position > ? AND position <= ? ORDER BY position LIMIT ?",
-                [after, upto, limit],
-            )
-        else:
-            positions: set[int] = set()
-            for sql, own in searches:
-                positions.update(row[0] for row in self._file.query(sql, (after, upto, limit, *own)))
-            parameters = sorted(positions)[:limit]
-            where = f"position IN ({_marks(parameters)}) ORDER BY position"
-        return self._sequenced(self._file.query(f"{_EVENT_COLUMNS} WHERE {where}", parameters))
+    # ---- appending
 
-    def _events(self, query: DCBQuery | None, after: int, upto: int, limit: int | None) -> Iterator[DCBSequencedEvent]:
-        largest = SEARCH_PAGE_EVENTS if query is not None and query.items else PAGE_EVENTS
-        wanted = upto if limit is None else limit
-        while wanted > 0:
-            size = min(largest, wanted)
-            page = self.page(query, after, upto, size)
-            yield from page
-            if len(page) < size:
-                return
-            wanted -= len(page)
-            after = page[-1].position
-
-    def _sequenced(self, rows: list[Row]) -> list[DCBSequencedEvent]:
-        names = self._type_names
-        for type_id in {row[1] for row in rows} - names.keys():
-            found = self._file.query("SELECT name FROM name WHERE id = ?", (type_id,))
-            if not found:
-                raise LedgerDamaged(f"the ledger {self._file.path} has no name for event type {type_id}")
-            names[type_id] = found[0][0]
+    def _sleep(self, mine: _Append) -> None:
         try:
-            return [
-                DCBSequencedEvent(DCBEvent(names[type_id], data, _decode_tags(tags)), position)
-                for position, type_id, tags, data in rows
-            ]
-        except msgspec.DecodeError as error:
-            raise LedgerDamaged(f"the ledger {self._file.path} has tags that cannot be read: {error}") from error
+            mine.asleep.acquire()
+        except BaseException:  # Ctrl-C: the others must not wait for one who has gone
+            with self._queue_lock:
+                if is_waiting := mine in self._waiting:
+                    self._waiting.remove(mine)
+                    if mine.asleep.acquire(blocking=False):  # it was its turn already
+                        self._pass_on()
+            if not is_waiting:
+                mine.asleep.acquire()  # it is being written just now
+                mine.wake_next()
+            raise
 
-    def _refuse_if_matched(self, connection: Connection, condition: DCBAppendCondition) -> None:
-        query = condition.fail_if_events_match
-        after = condition.after or 0
-        for sql, own in _searches(query, self._known_ids(connection, _names(query))):
-            row = connection.execute(sql, (after, LAST_POSITION, 1, *own)).fetchone()
-            if row is not None:
-                raise IntegrityError(
-                    f"append refused: the event at position {row[0]} came after position {after}"
-                    f" and matches the condition {query}"
-                )
+    def _pass_on(self) -> None:
+        """Let one of those who wait write, if there are any. The queue's lock is held."""
+        self._is_writing = bool(self._waiting)
+        if self._waiting:
+            self._waiting[0].asleep.release()
 
-    def _last_seal(self, select: _Select) -> tuple[int, bytes]:
-        rows = select("SELECT position, chain FROM seal ORDER BY position DESC LIMIT 1", ())
-        if not rows:
-            return 0, GENESIS
-        position, chain = rows[0]
-        if not isinstance(chain, bytes):
-            raise LedgerDamaged(f"the ledger {self._file.path}: the seal at {position} is damaged; verify it")
-        return position, chain
+    def _write_waiting(self) -> None:
+        """Write, in one transaction, what waits, the caller's own first; then let one of those write who came meanwhile."""
+        group: list[_Append] = []
+        events = 0
+        with self._queue_lock:
+            while self._waiting and events < GROUP_EVENTS:
+                group.append(self._waiting.popleft())
+                events += len(group[-1].events)
+        try:
+            for waiting, position in self._write(group):
+                waiting.position = position
+        except Exception as error:
+            for waiting in group:
+                waiting.error = waiting.error or error
+        except BaseException:
+            for waiting in group:
+                waiting.error = waiting.error or StoreError("the append was interrupted; nothing of it was kept")
+            raise
+        finally:
+            with self._queue_lock:
+                for one, other in pairwise(group):
+                    one.next = other
+                self._pass_on()
 
-    def _known_ids(self, connection: Connection, names: Collection[str]) -> dict[str, int]:
-        ids = {name: id for name in names if (id := self._name_ids.get(name)) is not None}
-        unknown = [name for name in names if name not in ids]
-        return ids | _select_ids(_selecting(connection), unknown)
+    def _write(self, group: Sequence[_Append]) -> list[tuple[_Append, int]]:
+        """Give positions to those whose condition holds, and keep their events. The others get their error."""
+        admitted: list[tuple[_Append, int]] = []
+        heads: list[bytes] = []
+        events: list[DCBEvent] = []
+        with self._file.transaction() as connection:
+            select = _selecting(connection)
+            head = _head(select)
+            for waiting in group:
+                if waiting.condition is not None:
+                    # What was admitted just now counts as well as what is on disk.
+                    staged = Block(head.position + 1, heads, [])
+                    try:
+                        self._refuse_if_matched(select, waiting.condition, head.position, staged)
+                    except IntegrityError as error:
+                        waiting.error = error
+                        continue
+                heads += map(head_of, waiting.events)
+                events += waiting.events
+                admitted.append((waiting, head.position + len(heads)))
+            if heads:
+                blocks = self._keep(connection, head, heads, events)
+                indexed = self._index.write(connection, blocks)
+        if heads:
+            # Only now: what was taken back must not be remembered.
+            self._index.add(blocks, indexed)
+        return admitted
 
-    def _intern(self, connection: Connection, names: Collection[str]) -> dict[str, int]:
-        """The ids of all these names; new ones are written, but not yet remembered."""
-        ids = self._known_ids(connection, names)
-        if len(ids) < len(names):
-            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM name").fetchone()
-            new = {name: last + i for i, name in enumerate((name for name in names if name not in ids), 1)}
-            connection.executemany("INSERT INTO name VALUES (?, ?)", [(id, name) for name, id in new.items()])
-            ids |= new
-        return ids
-
-    def _remember(self, ids: Mapping[str, int]) -> None:
-        with self._name_ids_lock:
-            for name, id in ids.items():
-                self._name_ids[name] = id
-                self._name_ids.move_to_end(name)
-            while len(self._name_ids) > CACHED_NAMES:
-                self._name_ids.popitem(last=False)
-
-    def _verify_events(self) -> Iterator[Problem]:
-        sealed_upto = self.head()
-        last = 0
-        chain: bytes | None = GENESIS  # None after a problem, until a seal says it again
-        sealed = True
-        indexed = 0
-        sound = True
-        while True:
-            rows = self._file.query(
-                "SELECT event.position, event.type, name.name, event.tags, event.data, event.link, seal.chain"
-                " FROM event LEFT JOIN name ON name.id = event.type"
-                " LEFT JOIN seal ON seal.position = event.position"
-                " WHERE event.position > ? ORDER BY event.position LIMIT ?",
-                (last, PAGE_EVENTS),
+    def _keep(
+        self, connection: Connection, head: Head, heads: Sequence[bytes], events: Sequence[DCBEvent]
+    ) -> list[tuple[int, int, set[int]]]:
+        """Insert the blocks; gives the first and last position and the hashes of the names of each."""
+        tree = self._tree_over(_selecting(connection), head)
+        position, number = head.position, head.blocks
+        data = [event.data for event in events]
+        blocks: list[tuple[int, int, set[int]]] = []
+        for part in cut(data):
+            first, count = position + 1, part.stop - part.start
+            root = root_over(event_hashes(heads[part], data[part]))
+            content = self._pack(heads[part], data[part])
+            trees = b"".join(grown(tree, number, block_hash(first, count, root, content_hash(content))))
+            number += 1
+            position += count
+            connection.execute(
+                "INSERT INTO event_block VALUES (?, ?, ?, ?, ?, ?)", (first, count, number, root, trees, content)
             )
-            fitting: list[tuple[int, int, list[str]]] = []
-            for position, type_id, type_name, tags, data, link, seal in rows:
-                reason = None
-                if position <= last:
-                    yield Problem("ledger", position, f"comes behind {last}: the table is out of order")
+            blocks.append((first, position, _hashes_of(events[part])))
+        connection.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?)", (position, number, root_of(tree)))
+        # Of a transaction that is taken back the number of blocks will not be the one asked for.
+        self._tree = (number, tree)
+        return blocks
+
+    def _tree_over(self, select: Select, head: Head) -> Tree:
+        """The perfect trees over all blocks there are; a copy, to grow."""
+        blocks, tree = self._tree
+        if blocks == head.blocks and root_of(tree) == head.digest:
+            return list(tree)
+        return _tree_over(select, head.blocks)
+
+    def _refuse_if_matched(self, select: Select, condition: DCBAppendCondition, upto: int, staged: Block) -> None:
+        query, after = condition.fail_if_events_match, condition.after or 0
+        found: int | None = None
+        if after < upto:
+            on_disk = next(self._events(query, after, upto, select), None)
+            found = None if on_disk is None else on_disk.position
+        if found is None and staged.heads:
+            items = query.items or [DCBQueryItem()]
+            offset = next(staged.matching(items, after, staged.last), None)
+            found = None if offset is None else staged.first + offset
+        if found is not None:
+            raise IntegrityError(
+                f"append refused: the event at position {found} came after position {after}"
+                f" and matches the condition {query}"
+            )
+
+    # ---- reading
+
+    def _blocks_upto(self, select: Select, position: int) -> int | None:
+        """How many blocks there are up to this position; `None` where no block ends there."""
+        rows = select(
+            "SELECT number, first + events - 1 FROM event_block WHERE first <= ? ORDER BY first DESC LIMIT 1",
+            (position,),
+        )
+        return rows[0][0] if rows and rows[0][1] == position else None
+
+    def _events(
+        self, query: DCBQuery | None, after: int, upto: int, select: Select | None = None
+    ) -> Iterator[DCBSequencedEvent]:
+        """The events that match, in order, of the positions `after` < position <= `upto`."""
+        after = max(after, 0)
+        if after >= upto:
+            return
+        select = select or self._file.query
+        items = query.items if query is not None else []
+        if not items or any(not item.types and not item.tags for item in items):
+            for block in self._blocks_behind(select, after, upto):
+                yield from self._events_in(block, block.within(after, upto))
+        else:
+            for first in self._places(select, items, after, upto):
+                block = self._block(select, first)
+                yield from self._events_in(block, block.matching(items, after, upto))
+
+    def _events_in(self, block: Block, offsets: Iterable[int]) -> list[DCBSequencedEvent]:
+        try:
+            return block.events(offsets)
+        except Unreadable as error:
+            raise self._damaged(block.first, error) from error
+
+    def _places(self, select: Select, items: Sequence[DCBQueryItem], after: int, upto: int) -> list[int]:
+        """The first positions of the blocks that may hold what matches."""
+        # The block that holds the first position asked for may begin before it.
+        ((since,),) = select("SELECT max(first) FROM event_block WHERE first <= ?", (after + 1,))
+        places: set[int] = set()
+        for item in items:
+            types = list(dict.fromkeys(map(type_hash, item.types)))
+            tags = list(dict.fromkeys(map(tag_hash, item.tags)))
+            found = self._index.blocks(select, [*types, *tags], since or 1, upto)
+            narrowed = [set().union(*found[: len(types)])] if types else []
+            places |= set.intersection(*narrowed, *found[len(types) :])
+        return sorted(places)
+
+    def _blocks_behind(self, select: Select, after: int, upto: int) -> Iterator[Block]:
+        """The blocks that hold the positions `after` < position <= `upto`."""
+        ((first,),) = select("SELECT max(first) FROM event_block WHERE first <= ?", (after + 1,))
+        expected = first = first or 1
+        while first <= upto:
+            rows = select(f"{_BLOCKS} WHERE first >= ? ORDER BY first LIMIT ?", (first, PAGE_BLOCKS))
+            for row in rows:
+                if row[0] != expected:
+                    break
+                block = self._unpacked(row)
+                yield block
+                expected = block.last + 1
+                if expected > upto:
                     return
-                if position != last + 1:
-                    missing = f"{last + 1}" if position == last + 2 else f"{last + 1} to {position - 1}"
-                    yield Problem("ledger", last + 1, f"missing: {missing} dropped before {position}")
-                    sound, chain = False, None
-                elif chain is not None:
-                    chain, reason = _next_chain(chain, type_name, tags, data, link)
-                    if reason is None and seal is not None and seal != chain:
-                        reason = "the seal of its append does not fit it and all before it"
-                    if reason is not None:
-                        yield Problem("ledger", position, reason)
-                        sound = False
-                    else:
-                        fitting.append((position, type_id, list(dict.fromkeys(_decode_tags(tags)))))
-                if chain is None and seal is not None:
-                    chain = seal
-                last, sealed = position, seal is not None
-            for position, tag in self._not_indexed(fitting):
-                yield Problem("ledger", position, f"not found by its tag {tag!r}: the index of tags does not fit")
-                sound = False
-            indexed += sum(len(tags) for _, _, tags in fitting)
-            if len(rows) < PAGE_EVENTS:
-                break
-        if last < sealed_upto:
-            yield Problem("ledger", last + 1, f"missing: dropped, the log was sealed up to {sealed_upto}")
-        elif not sealed and chain is not None:
-            yield Problem("ledger", last, "no append ended here: the last events were inserted or a seal dropped")
-        elif sound:
-            # Where an event is damaged already, what the index has for it says nothing more.
-            ((held,),) = self._file.query("SELECT count(*) FROM event_tag WHERE position <= ?", (last,))
-            if held != indexed:
-                yield Problem("ledger", None, f"the index of tags has {held} rows where the events have {indexed}")
+            if expected == first:
+                raise LedgerDamaged(f"the ledger {self._file.path} has lost the event at {first}; verify it")
+            first = expected
 
-    def _not_indexed(self, events: list[tuple[int, int, list[str]]]) -> Iterator[tuple[int, str]]:
-        """The (position, tag) pairs of these (position, type, tags) that the index does not have."""
-        ids = _select_ids(self._file.query, {tag for _, _, tags in events for tag in tags})
-        wanted = [(position, tag, type_id) for position, type_id, tags in events for tag in tags]
-        for start in range(0, len(wanted), SEARCH_PAGE_EVENTS // 2):
-            some = wanted[start : start + SEARCH_PAGE_EVENTS // 2]
-            pairs = [number for position, tag, _ in some for number in (ids.get(tag, 0), position)]
-            held = set(
-                self._file.query(
-                    f"WITH pair (tag, position) AS (VALUES {', '.join(['(?, ?)'] * len(some))})"
-                    " SELECT event_tag.tag, event_tag.position, event_tag.type FROM pair CROSS JOIN event_tag"
-                    " ON event_tag.tag = pair.tag AND event_tag.position = pair.position",
-                    pairs,
-                )
-            )
-            for position, tag, type_id in some:
-                if (ids.get(tag), position, type_id) not in held:
-                    yield position, tag
+    def _block(self, select: Select, first: int) -> Block:
+        with self._blocks_lock:
+            if (block := self._blocks.get(first)) is not None:
+                self._blocks.move_to_end(first)
+                return block
+        rows = select(f"{_BLOCKS} WHERE first = ?", (first,))
+        if not rows:
+            raise LedgerDamaged(f"the ledger {self._file.path} has lost the event at {first}; verify it")
+        block = self._unpacked(rows[0])
+        with self._blocks_lock:
+            if first not in self._blocks:
+                self._blocks[first] = block
+                self._cached_bytes += _size(block)
+                while self._cached_bytes > CACHED_BYTES and len(self._blocks) > 1:
+                    _, dropped = self._blocks.popitem(last=False)
+                    self._cached_bytes -= _size(dropped)
+        return block
+
+    def _unpacked(self, row: Row) -> Block:
+        try:
+            return unpacked(*row)
+        except Unreadable as error:
+            raise self._damaged(row[0], error) from error
+
+    def _damaged(self, first: int, error: Exception) -> LedgerDamaged:
+        return LedgerDamaged(f"the ledger {self._file.path}: the block of event {first}: {error}; verify it")
 
 
 class SQLiteReadResponse(DCBReadResponse):
@@ -331,6 +453,10 @@ class SQLiteReadResponse(DCBReadResponse):
             if ahead:
                 self._head = ahead[-1].position
         return self._head
+
+    def __iter__(self) -> Iterator[DCBSequencedEvent]:
+        # Without a limit nothing is to be remembered on the way, and the events need not pass through here.
+        return self if self._is_limited else self._events
 
     def __next__(self) -> DCBSequencedEvent:
         event = next(self._events)
@@ -380,10 +506,10 @@ class SQLiteSubscription(DCBSubscription[SQLiteRecorder]):
         upto = self._recorder.head()
         if upto <= self._last_position:
             return
-        page = self._recorder.page(self._query, self._last_position, upto, SEARCH_PAGE_EVENTS)
+        page = self._recorder.page(self._query, self._last_position, upto, SUBSCRIPTION_EVENTS)
         self._page.extend(page)
         # What does not match need not be looked at again.
-        self._last_position = page[-1].position if len(page) == SEARCH_PAGE_EVENTS else upto
+        self._last_position = page[-1].position if len(page) == SUBSCRIPTION_EVENTS else upto
 
     def _wait(self, changes: int) -> None:
         while not self._changed.wait(POLL_SECONDS):
@@ -391,68 +517,114 @@ class SQLiteSubscription(DCBSubscription[SQLiteRecorder]):
                 return
 
 
-def _next_chain(
-    chain: bytes, type_name: str | None, tags: object, data: object, link: object
-) -> tuple[bytes | None, str | None]:
-    """The chain at an event, or the reason why it is not what was appended."""
-    if type_name is None or not isinstance(tags, bytes) or not isinstance(data, bytes):
-        return None, "its type, tags or data are not what an append writes"
-    following = chained(chain, _encode(type_name), tags, data)
-    if following[:LINK_BYTES] != link:
-        return None, "does not fit the chain: it, or its place, is not what was appended"
-    return following, None
+def _head(select: Select) -> Head:
+    rows = select("SELECT position, blocks, digest FROM head", ())
+    if not rows:
+        return Head(0, 0, GENESIS)
+    head = Head(*rows[0])
+    if not isinstance(head.position, int) or not isinstance(head.blocks, int) or not isinstance(head.digest, bytes):
+        raise LedgerDamaged("the ledger's head is damaged; verify it")
+    return head
 
 
-def _names(query: DCBQuery | None) -> set[str]:
-    items = query.items if query is not None else []
-    return {name for item in items for name in (*item.types, *item.tags)}
+def _hashes_of(events: Iterable[DCBEvent]) -> set[int]:
+    types: set[str] = set()
+    tags: set[str] = set()
+    for event in events:
+        types.add(event.type)
+        tags.update(event.tags)
+    return {*map(type_hash, types), *map(tag_hash, tags)}
 
 
-def _searches(query: DCBQuery | None, ids: Mapping[str, int]) -> list[_Search]:
-    """The searches that together find what matches, given the ids of all names that any event ever had."""
-    if query is None or not query.items:
-        return [_EVERYTHING]
-    searches: list[_Search] = []
-    for item in query.items:
-        if not item.types and not item.tags:
-            return [_EVERYTHING]
-        types = [ids[name] for name in dict.fromkeys(item.types) if name in ids]
-        tags = [ids[name] for name in dict.fromkeys(item.tags) if name in ids]
-        if (item.types and not types) or len(tags) < len(set(item.tags)):
-            continue
-        if tags:
-            searches.append(_search_by_tags(tags, types))
-        else:
-            searches.extend((_BY_TYPE, [type_id]) for type_id in types)
-    return searches
+def _hashes_behind(select: Select, after: int, upto: int) -> Iterator[tuple[int, int, set[int]]]:
+    """First and last position and the hashes of the names of the blocks of `after` < position <= `upto`."""
+    while after < upto:
+        rows = select(f"{_BLOCKS} WHERE first > ? ORDER BY first LIMIT ?", (after, PAGE_BLOCKS))
+        if not rows:
+            return
+        for row in rows:
+            try:
+                block = unpacked(*row)
+                yield (
+                    block.first,
+                    block.last,
+                    _hashes_of(found.event for found in block.events(range(len(block.heads)))),
+                )
+            except Unreadable as error:
+                raise LedgerDamaged(f"the ledger's block of event {row[0]}: {error}; verify it") from error
+            after = block.last
 
 
-def _search_by_tags(tags: list[int], types: list[int]) -> _Search:
-    """Walk the index of the first tag, and ask about the others at every step: the rarest tag goes first."""
-    first, *others = tags
-    sql = "SELECT position FROM event_tag AS walked WHERE tag = ?4 AND position > ?1 AND position <= ?2"
-    if types:
-        sql += f" AND type IN ({_marks(types)})"
-    if others:
-        sql += (
-            f" AND (SELECT count(*) FROM event_tag AS asked WHERE asked.tag IN ({_marks(others)})"
-            f" AND asked.position = walked.position) = {len(others)}"
+def _tree_over(select: Select, blocks: int) -> Tree:
+    return [_tree_ending_at(select, number, height) for number, height in perfect_trees(blocks)]
+
+
+def _tree_ending_at(select: Select, number: int, height: int) -> bytes:
+    """The root of the tree of that height whose last block has that number."""
+    # Blocks are found by position; their numbers rise with it.
+    ((low, high),) = select("SELECT min(first), max(first) FROM event_block", ())
+    while True:
+        rows = select(
+            "SELECT first, number, trees FROM event_block WHERE first <= ? ORDER BY first DESC LIMIT 1",
+            ((low + high) // 2,),
         )
-    return f"{sql} ORDER BY position LIMIT ?3", [first, *types, *others]
+        if rows and rows[0][1] == number:
+            return bytes(rows[0][2][height * HASH_BYTES : (height + 1) * HASH_BYTES])
+        if not rows or low >= high:
+            raise LedgerDamaged(f"the ledger has lost its block {number}; verify it")
+        if rows[0][1] > number:
+            high = rows[0][0] - 1
+        else:
+            ((low,),) = select("SELECT min(first) FROM event_block WHERE first > ?", (rows[0][0],))
 
 
-def _select_ids(select: _Select, names: Iterable[str]) -> dict[str, int]:
-    ids: dict[str, int] = {}
-    wanted = list(names)
-    for start in range(0, len(wanted), SEARCH_PAGE_EVENTS):
-        some = wanted[start : start + SEARCH_PAGE_EVENTS]
-        ids.update(select(f"SELECT name, id FROM name WHERE name IN ({_marks(some)})", some))
-    return ids
+def _verify_blocks(select: Select) -> Iterator[Problem]:
+    tree: Tree = []
+    position = number = 0
+    sound = True
+    while rows := select(
+        "SELECT first, events, number, root, trees, content FROM event_block WHERE first > ? ORDER BY first LIMIT ?",
+        (position, PAGE_BLOCKS),
+    ):
+        for first, events, own_number, root, trees, content in rows:
+            if first <= position:
+                yield Problem("ledger", first, f"comes behind {position}: the table is out of order")
+                return
+            if first != position + 1:
+                missing = f"{position + 1}" if first == position + 2 else f"{position + 1} to {first - 1}"
+                yield Problem("ledger", position + 1, f"missing: {missing} dropped before {first}")
+                sound = False
+            reason = None
+            readable = isinstance(events, int) and 0 < events <= BLOCK_EVENTS
+            if not readable or not all(isinstance(column, bytes) for column in (root, trees, content)):
+                reason = "its columns are not what an append writes"
+                events = events if readable else 1
+            elif block_hash(first, events, root, content_hash(content)) != trees[:HASH_BYTES]:
+                reason = "does not fit its hash: an event of it, or their order or number, is not what was appended"
+            elif sound and (own_number != number + 1 or b"".join(grown(tree, number, trees[:HASH_BYTES])) != trees):
+                reason = "does not fit the hash tree: it, or one before it, is not what was appended here"
+            if reason is not None:
+                place = (
+                    f"the event {first}" if events == 1 else f"the block of the events {first} to {first + events - 1}"
+                )
+                yield Problem("ledger", first, f"{place} {reason}")
+                sound = False
+            position, number = first + events - 1, number + 1
+    head = _head(select)
+    if position < head.position:
+        yield Problem("ledger", position + 1, f"missing: dropped, the log reached up to {head.position}")
+    elif position > head.position:
+        yield Problem("ledger", head.position + 1, f"inserted: the log reached up to {head.position}")
+    elif sound and (number, root_of(tree)) != (head.blocks, head.digest):
+        yield Problem("ledger", position, "the head does not fit the blocks")
 
 
-def _selecting(connection: Connection) -> _Select:
-    return lambda sql, parameters: connection.execute(sql, parameters).fetchall()
+def _size(block: Block) -> int:
+    return sum(map(len, block.heads)) + sum(map(len, block.data))
 
 
-def _marks(parameters: Collection[object]) -> str:
-    return ", ".join("?" * len(parameters))
+def _selecting(connection: Connection) -> Select:
+    def select(sql: str, parameters: Sequence[Any]) -> list[Row]:
+        return connection.execute(sql, parameters).fetchall()
+
+    return select

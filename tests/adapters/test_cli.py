@@ -437,10 +437,10 @@ def test_verify_finds_a_changed_byte(tmp_path: Path):
     path = tmp_path / "kept.ledger"
     run("replay", SHOP, "--ledger", path)
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE event SET data = zeroblob(length(data)) WHERE position = 7")
+        connection.execute("UPDATE event_block SET content = zeroblob(length(content)) WHERE first = 1")
     connection.close()
     result = run("verify", "--ledger", path)
-    assert result.exit_code == 2 and "ledger 7" in result.stdout and "do not trust" in result.stderr
+    assert result.exit_code == 2 and "ledger 1" in result.stdout and "do not trust" in result.stderr
 
 
 # ---- colour, bars

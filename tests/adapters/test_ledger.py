@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventsourcing.dcb.api import DCBEvent
 from eventsourcing.dcb.popo import InMemoryDCBRecorder
 
-from adapters.ledger import Ledger
+from adapters.ledger import Ledger, verify
 from adapters.stores import codec
 from domain.events import Event
 from domain.resources import Key
@@ -42,8 +42,8 @@ def test_verify_names_what_is_no_event_and_what_is_filed_under_another_type():
     recorder = InMemoryDCBRecorder()
     ledger = Ledger(recorder)
     ledger.append([event(1)])
-    assert list(ledger.verify()) == []
+    assert list(verify(ledger.recorder)) == []
     recorder.append([DCBEvent(type="VPCCreated", data=b"\xc1 not MessagePack", tags=[])])
     recorder.append([DCBEvent(type="VPCRemoved", data=codec.encode(event(2)).data, tags=[])])
-    assert [(problem.number, problem.part) for problem in ledger.verify()] == [(2, "ledger"), (3, "ledger")]
-    assert "it says VPCCreated, and is filed as VPCRemoved" in str(list(ledger.verify())[1])
+    assert [(problem.number, problem.part) for problem in verify(ledger.recorder)] == [(2, "ledger"), (3, "ledger")]
+    assert "it says VPCCreated, and is filed as VPCRemoved" in str(list(verify(ledger.recorder))[1])

@@ -7,6 +7,7 @@ import pytest
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
 from eventsourcing.persistence import IntegrityError
 
+from adapters import proof
 from adapters.ports import Aside, LedgerDamaged, StoreError
 from adapters.stores import redis_journal, redis_recorder
 from adapters.stores.redis_journal import RedisJournal
@@ -125,6 +126,23 @@ def test_a_tail_cut_off_with_its_seal_moved_back_is_found(server, client):
     rewrite(client, server.key("events"), lambda entries: entries[:-1])
     client.hset(server.key("meta"), "position", 353)
     assert "seal" in next(RedisRecorder(server).verify()).reason
+
+
+def test_a_log_that_was_written_anew_and_fits_itself_is_not_what_was_attested(server, redis_address):
+    recorder = RedisRecorder(server)
+    attestation = proof.attested(recorder, server.address.shown)
+    earlier = recorder.seal(303)
+    recorder.append([event_at(357)])
+    assert list(proof.against(recorder, attestation)) == []
+    assert recorder.seal(303) == earlier != recorder.seal(301)
+    assert recorder.seal(300) is None and recorder.seal(358) is None
+    with RedisServer(redis_address()) as other:
+        anew = RedisRecorder(other)
+        assert "the log ends at 0" in str(next(proof.against(anew, attestation)))
+        anew.append([DCBEvent("Moved", b"another", [])])
+        anew.append([event_at(position) for position in range(2, 357)])
+        assert list(anew.verify()) == []
+        assert "not what was attested" in str(next(proof.against(anew, attestation)))
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from eventsourcing.dcb.api import DCBEvent
+from eventsourcing.dcb.api import DCBEvent, DCBQuery, DCBQueryItem
 
 from adapters.ports import Aside, LedgerDamaged, Problem, Record, StoreError
 from adapters.stores.sqlite_file import SQLiteFile
+from adapters.stores.sqlite_index import RUN_EVENTS
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
 from tests.adapters.conftest import LONG_SEARCH
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_endless_wait")
 
 FLIPS = 20_000 if LONG_SEARCH else 1000
 
-# Twelve events in three appends, 1-4, 5-9 and 10-12; nine records in three blocks, 1-3, 4-6 and 7-9.
+# Twelve events in three blocks, 1-4, 5-9 and 10-12; nine records in three blocks, 1-3, 4-6 and 7-9.
 APPENDS = ((1, 4), (5, 9), (10, 12))
 COMMITS = ((1, 3), (4, 6), (7, 9))
 
@@ -53,7 +54,7 @@ def change(path: Path, *statements: str) -> None:
 
 def problems(path: Path) -> list[Problem]:
     with SQLiteFile(path, mode="read") as file:
-        return [*SQLiteRecorder(file).verify(), *SQLiteJournal(file).verify()]
+        return [*file.verify(), *SQLiteRecorder(file).verify(), *SQLiteJournal(file).verify()]
 
 
 def places(path: Path) -> list[tuple[str, int | None]]:
@@ -69,72 +70,91 @@ def test_what_nobody_touched_has_no_problem(written):
     assert problems(written) == []
 
 
-ROOM_BEHIND_6 = tuple(
-    f"UPDATE {table} SET position = {moved} WHERE {which}"
-    for table in ("event", "seal", "event_tag")
-    for moved, which in (("-position - 1", "position > 6"), ("-position", "position < 0"))
-)
+BEHIND_5 = "number, root, trees, content FROM event_block WHERE first = 5"
 
 
 @pytest.mark.parametrize(
     ("statements", "expected"),
     [
-        pytest.param(flipped("data", "event", "position = 6"), [6], id="a flipped bit in the data"),
-        pytest.param(flipped("tags", "event", "position = 6"), [6], id="a flipped bit in the tags"),
-        pytest.param(flipped("link", "event", "position = 6"), [6], id="a flipped bit in the link"),
-        pytest.param(flipped("chain", "seal", "position = 9"), [9], id="a flipped bit in a seal"),
-        pytest.param("UPDATE event SET type = 1 + (type = 1) WHERE position = 6", [6], id="another type"),
-        pytest.param("UPDATE event SET data = '<event 6>' WHERE position = 6", [6], id="data as text"),
-        pytest.param("UPDATE name SET name = 'T9' WHERE name = 'T2'", [2, 5, 11], id="a type renamed"),
-        pytest.param("DELETE FROM event WHERE position = 1", [1], id="the first dropped"),
-        pytest.param("DELETE FROM event WHERE position = 6", [6], id="one dropped"),
-        pytest.param("DELETE FROM event WHERE position = 9", [9], id="the last of an append dropped"),
-        pytest.param("DELETE FROM event WHERE position = 12", [12], id="the very last dropped"),
-        pytest.param("DELETE FROM event WHERE position > 9", [10], id="the whole last append dropped"),
-        pytest.param("DELETE FROM event", [1], id="all dropped"),
+        pytest.param(flipped("content", "event_block", "first = 5"), [5], id="a flipped bit in an event"),
+        pytest.param(flipped("root", "event_block", "first = 5"), [5], id="a flipped bit in a root"),
+        pytest.param(flipped("trees", "event_block", "first = 5"), [5], id="a flipped bit in a hash"),
+        pytest.param(
+            "UPDATE event_block SET trees = CAST(trees || trees AS BLOB) WHERE first = 5", [5], id="a tree more"
+        ),
+        pytest.param("UPDATE event_block SET content = 'text' WHERE first = 5", [5], id="content as text"),
+        pytest.param("UPDATE event_block SET number = 7 WHERE first = 5", [5], id="another number"),
+        pytest.param("UPDATE event_block SET events = 4 WHERE first = 5", [5, 9], id="an event fewer"),
+        pytest.param("UPDATE event_block SET events = 'x' WHERE first = 5", [5, 6], id="no number of events"),
+        pytest.param("DELETE FROM event_block WHERE first = 1", [1], id="the first block dropped"),
+        pytest.param("DELETE FROM event_block WHERE first = 5", [5], id="a block dropped"),
+        pytest.param("DELETE FROM event_block WHERE first = 10", [10], id="the last block dropped"),
+        pytest.param("DELETE FROM event_block", [1], id="all dropped"),
         pytest.param(
             (
-                "UPDATE event SET position = -6 WHERE position = 6",
-                "UPDATE event SET position = 6 WHERE position = 7",
-                "UPDATE event SET position = 7 WHERE position = -6",
+                "UPDATE event_block SET first = -1 WHERE first = 1",
+                "UPDATE event_block SET first = 1, events = 4 WHERE first = 5",
+                "UPDATE event_block SET first = 5, events = 5 WHERE first = -1",
             ),
-            [6],
-            id="two swapped",
+            [1, 5],
+            id="two blocks swapped",
         ),
-        pytest.param(
-            "INSERT INTO event SELECT 13, type, tags, data, link FROM event WHERE position = 12",
-            [13],
-            id="one inserted at the end",
-        ),
+        pytest.param(f"INSERT INTO event_block SELECT 13, 5, {BEHIND_5}", [13, 13], id="a block inserted at the end"),
         pytest.param(
             (
-                *ROOM_BEHIND_6,
-                "INSERT INTO event SELECT 7, type, tags, data, link FROM event WHERE position = 6",
+                "UPDATE event_block SET first = 15 WHERE first = 10",
+                f"INSERT INTO event_block SELECT 10, 5, {BEHIND_5}",
             ),
-            [7],
-            id="one inserted in the middle",
+            [10, 15, 13],
+            id="a block inserted in the middle",
         ),
+        pytest.param("UPDATE head SET position = 11", [12], id="a head that stands before the last event"),
+        pytest.param("UPDATE head SET blocks = 2", [12], id="a head that says another number of blocks"),
+        pytest.param(flipped("digest", "head", "id = 1"), [12], id="a flipped bit in the head"),
+        pytest.param("DELETE FROM head", [1], id="the head dropped"),
         pytest.param(
-            (flipped("data", "event", "position = 2"), flipped("data", "event", "position = 11")),
-            [2, 11],
-            id="two flipped in two appends",
+            (flipped("content", "event_block", "first = 1"), flipped("content", "event_block", "first = 10")),
+            [1, 10],
+            id="two flipped in two blocks",
         ),
-        pytest.param(
-            "DELETE FROM event_tag WHERE position = 6 AND tag = (SELECT id FROM name WHERE name = 'all')",
-            [6],
-            id="one tag not found any more",
-        ),
-        pytest.param("UPDATE event_tag SET type = type + 1 WHERE position = 6", [6, 6], id="the type of a tag"),
-        pytest.param("INSERT INTO event_tag VALUES (2, 6, 1)", [None], id="a tag that the event has not"),
-        pytest.param("UPDATE name SET name = 'n:99' WHERE name = 'n:6'", [6], id="a tag renamed"),
     ],
 )
-def test_verify_says_which_event_is_not_what_was_appended(written, statements, expected):
+def test_verify_says_which_events_are_not_what_was_appended(written, statements, expected):
     change(written, *([statements] if isinstance(statements, str) else statements))
     assert places(written) == [("ledger", position) for position in expected]
 
 
-BLOCK = "source, checksum, content FROM journal_block LIMIT 1"
+LONG = 2 * RUN_EVENTS + 500
+
+
+@pytest.fixture
+def indexed(ledger_path: Path) -> Path:
+    """Enough events for two runs of the index, and some that no run stands for yet."""
+    with SQLiteFile(ledger_path) as file:
+        recorder = SQLiteRecorder(file)
+        for first in range(1, LONG, 500):
+            recorder.append([DCBEvent("T", b"%d" % p, [f"n:{p % 700}"]) for p in range(first, first + 500)])
+    return ledger_path
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        pytest.param(flipped("content", "posting_page", "run = 2"), [4501], id="a flipped bit in a page"),
+        pytest.param("UPDATE posting_page SET first = first + 1 WHERE run = 1", [1], id="a page in another place"),
+        pytest.param("DELETE FROM posting_page WHERE run = 1", [1], id="the pages of a run dropped"),
+        pytest.param("DELETE FROM posting_run WHERE id = 1", [None, 4501], id="a run dropped"),
+        pytest.param(flipped("checksum", "posting_run", "id = 1"), [1], id="a flipped bit in a checksum"),
+        pytest.param("UPDATE posting_run SET upto = 4400 WHERE id = 1", [1, 4501], id="a run said to be shorter"),
+    ],
+)
+def test_verify_says_which_part_of_the_index_is_not_what_was_written(indexed, statement, expected):
+    assert places(indexed) == []
+    change(indexed, statement)
+    assert sorted(places(indexed), key=str) == sorted((("ledger", place) for place in expected), key=str)
+
+
+BLOCK = "source, identities, checksum, content FROM journal_block LIMIT 1"
 
 
 @pytest.mark.parametrize(
@@ -166,8 +186,11 @@ BLOCK = "source, checksum, content FROM journal_block LIMIT 1"
         ),
         pytest.param("DELETE FROM journal_identity WHERE line = 5", [5], id="an identity dropped"),
         pytest.param("UPDATE journal_identity SET line = 50 WHERE line = 5", [5], id="an identity's line"),
-        pytest.param(flipped("fingerprint", "journal_identity", "line = 5"), [5], id="a fingerprint"),
-        pytest.param("INSERT INTO journal_identity VALUES (x'00', x'00', 1, 1)", [None], id="an identity inserted"),
+        pytest.param(
+            "UPDATE journal_identity SET fingerprint = fingerprint + 1 WHERE line = 5", [5], id="a fingerprint"
+        ),
+        pytest.param("UPDATE journal_block SET identities = 7 WHERE number = 4", [4], id="what identities add up to"),
+        pytest.param("INSERT INTO journal_identity VALUES (7, 7, 1, 1)", [None], id="an identity inserted"),
         pytest.param("UPDATE source SET path = 'b.log'", [None], id="a source renamed"),
         pytest.param("UPDATE journal_aside SET reason = 'fine' WHERE id = 2", [None], id="a reason changed"),
         pytest.param("DELETE FROM journal_aside WHERE id = 2", [None], id="what was kept aside dropped"),
@@ -193,11 +216,25 @@ def test_a_damaged_block_is_not_read_as_evidence(written):
 
 
 def test_a_flipped_byte_in_the_file_itself_is_named(written):
+    with closing(sqlite3.connect(written)) as connection:
+        ((block,),) = connection.execute("SELECT content FROM event_block WHERE first = 5")
     content = bytearray(written.read_bytes())
-    place = content.index(b"<event 6>")
-    content[place] ^= 1
+    content[content.index(block) + len(block) // 2] ^= 1
     written.write_bytes(content)
-    assert places(written) == [("ledger", 6)]
+    assert places(written) == [("ledger", 5)]
+
+
+def test_a_damaged_block_of_events_is_not_given_out(written):
+    change(written, "UPDATE event_block SET content = substr(content, 1, 20) WHERE first = 5")
+    with SQLiteFile(written, mode="read") as file:
+        recorder = SQLiteRecorder(file)
+        events = iter(recorder.read())
+        assert [next(events).position for _ in range(4)] == [1, 2, 3, 4]
+        with pytest.raises(LedgerDamaged, match="block of event 5: its content cannot be read"):
+            next(events)
+        with pytest.raises(LedgerDamaged, match="block of event 5"):
+            list(recorder.read(DCBQuery([DCBQueryItem(tags=["n:6"])])))
+        assert [found.position for found in recorder.read(after=9)] == [10, 11, 12]
 
 
 def read_all(path: Path) -> tuple[object, ...]:
@@ -206,7 +243,7 @@ def read_all(path: Path) -> tuple[object, ...]:
         identities = [entry.identity for entry in journal.read()]
         return (
             list(SQLiteRecorder(file).read()),
-            SQLiteRecorder(file).digest(),
+            SQLiteRecorder(file).seal(12),
             list(journal.read()),
             journal.sources(),
             list(journal.kept_aside()),

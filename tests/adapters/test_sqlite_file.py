@@ -116,7 +116,7 @@ def test_opening_for_reading_leaves_the_writers_locks_alone(ledger_path, ledger_
     """A process that opens and closes the file beside its own connection would lose that one's locks."""
     SQLiteRecorder(ledger_file).append([event_at(1)])
     SQLiteFile(ledger_path, mode="read").close()
-    visit = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM event'); c.close()"
+    visit = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM event_block'); c.close()"
     subprocess.run([sys.executable, "-c", visit, str(ledger_path)], check=True)
     # Had they been lost, the visitor would have thought itself the last one out, and removed the log.
     assert ledger_path.with_name("shop.ledger-wal").exists()
@@ -174,7 +174,7 @@ def test_readers_do_not_wait_for_a_transaction_that_takes_long(ledger_file):
     recorder.append([event_at(1)])
     seen: list[int] = []
     with ledger_file.transaction() as connection:
-        connection.execute("INSERT INTO name VALUES (99, 'unfinished')")
+        connection.execute("INSERT INTO posting_page VALUES (99, 1, 'unfinished')")
         reader = threading.Thread(target=lambda: seen.extend(e.position for e in recorder.read()))
         reader.start()
         reader.join(timeout=5)
@@ -196,16 +196,16 @@ def test_closing_ends_subscriptions_and_refuses_what_comes_after(ledger_path):
             attempt()
 
 
-def test_an_append_that_fails_half_way_keeps_nothing_and_remembers_no_name(ledger_file):
+def test_an_append_that_fails_half_way_keeps_nothing_and_remembers_nothing(ledger_file):
     recorder = SQLiteRecorder(ledger_file)
     recorder.append([event_at(1)])
     with ledger_file.transaction() as connection:
-        # The next append meets it after its names are written, and its events half.
-        connection.execute("INSERT INTO event_tag VALUES (5, 2, 0)")
+        # The next append meets it after its first block is written.
+        connection.execute("INSERT INTO event_block VALUES (1002, 1, 2, x'', x'', x'')")
     with pytest.raises(LedgerDamaged):
-        recorder.append([DCBEvent("New", b"", ["new:tag"])])
+        recorder.append([DCBEvent("New", b"", ["new:tag"])] * 1001)
     with ledger_file.transaction() as connection:
-        connection.execute("DELETE FROM event_tag WHERE position = 2")
+        connection.execute("DELETE FROM event_block WHERE first = 1002")
     assert recorder.head() == 1
     recorder.append([DCBEvent("Later", b"", ["later:tag"]), DCBEvent("New", b"", ["new:tag"])])
     assert [found.event.type for found in recorder.read()] == ["Moved", "Later", "New"]
