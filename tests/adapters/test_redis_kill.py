@@ -24,7 +24,7 @@ from tests.servers.redis_server import Server
 pytestmark = pytest.mark.usefixtures("no_endless_wait")
 
 KILLS = 120 if LONG_SEARCH else 12
-WRITER_KILLS = 50 if LONG_SEARCH else 5
+WRITER_KILLS = 50 if LONG_SEARCH else 4
 WRITERS = 4
 
 

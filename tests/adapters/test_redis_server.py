@@ -557,14 +557,15 @@ def _cluster_info(server: Server) -> str:
 
 
 def test_when_a_sentinel_names_another_server_writing_goes_on_there():
-    with Server() as first, Server([f"replicaof 127.0.0.1 {first.port}", "repl-diskless-sync-delay 0"]) as second:
+    at_once = "repl-diskless-sync-delay 0"
+    with Server([at_once]) as first, Server([at_once, f"replicaof 127.0.0.1 {first.port}"]) as second:
         while second.client().info("replication").get("master_link_status") != "up":
             time.sleep(0.02)
         with pytest.raises(LedgerReadOnly, match="this server is a replica"):
             RedisServer(f"{second.url}?ledger=shop")
         watch = [
             f"sentinel monitor mymaster 127.0.0.1 {first.port} 1",
-            "sentinel down-after-milliseconds mymaster 300",
+            "sentinel down-after-milliseconds mymaster 500",
             "sentinel failover-timeout mymaster 2000",
         ]
         with Server(watch, ["--sentinel"]) as sentinel:
