@@ -527,7 +527,7 @@ def announced() -> Callable[[], Server]:
     return lambda: Server([f"cluster-port {free_port()}", "cluster-enabled yes", "cluster-announce-ip 127.0.0.1"])
 
 
-def test_a_cluster_keeps_a_ledger_on_one_of_its_nodes(announced):
+def test_a_cluster_keeps_a_ledger_on_one_of_its_nodes_and_may_move_it(announced):
     with announced() as first, announced() as second:
         slot = first.client().execute_command("CLUSTER", "KEYSLOT", "{shop}")
         first.client().execute_command("CLUSTER", "ADDSLOTSRANGE", 0, slot)
@@ -547,9 +547,25 @@ def test_a_cluster_keeps_a_ledger_on_one_of_its_nodes(announced):
                 waiting = pool.submit(next, subscription)
                 recorder.append([event_at(1201)])
                 assert waiting.result(timeout=10).position == 1201
+                waiting = pool.submit(next, subscription)
+                _move(slot, first, second)
+                assert second.client().exists(server.key("meta"))
+                assert recorder.append([event_at(1202)]) == 1202
+                assert waiting.result(timeout=10).position == 1202
             assert list(recorder.verify()) == list(journal.verify()) == []
             only = DCBQuery([DCBQueryItem(tags=["n:7"])])
             assert [found.position for found in recorder.read(only)] == [7]
+
+
+def _move(slot: int, source: Server, target: Server) -> None:
+    """Move a slot with all its keys to another node, as `redis-cli --cluster reshard` does."""
+    from_id, to_id = (server.client().execute_command("CLUSTER", "MYID") for server in (source, target))
+    target.client().execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", from_id)
+    source.client().execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", to_id)
+    while keys := source.client().execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
+        source.client().execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+    for server in (target, source):
+        server.client().execute_command("CLUSTER", "SETSLOT", slot, "NODE", to_id)
 
 
 def _cluster_info(server: Server) -> str:
