@@ -39,7 +39,7 @@ from adapters.ports import (
     StoreError,
     collided,
 )
-from adapters.stores.redis_server import GUARD, RedisServer
+from adapters.stores.redis_server import FENCE, GUARD, RedisServer
 
 BLOCK_BYTES: Final = 1024 * 1024
 """Payload bytes in one block at most, unless a single record has more: what reading holds in memory."""
@@ -385,6 +385,7 @@ return {redis.call('HGET', KEYS[2], ARGV[1]), redis.call('HGET', KEYS[1], 'sourc
 _ADD_SOURCE: Final = f"""{GUARD}
 local known = call('HGET', KEYS[3], ARGV[4])
 if known then return {{'known', known}} end
+{FENCE}
 if tonumber(call('HGET', KEYS[1], 'sources')) + 1 ~= tonumber(ARGV[3]) then return {{'moved'}} end
 call('HSET', KEYS[1], 'sources', ARGV[3])
 call('HSET', KEYS[2], ARGV[3], ARGV[5])
@@ -413,8 +414,10 @@ if commits ~= tonumber(ARGV[3]) then
   local held = call('XRANGE', KEYS[8], mine, mine)[1]
   if held and held[2][2] == ARGV[4] then return {{'committed'}} end
   if not held and ARGV[2] ~= '' then return {{'forgotten'}} end
+  {FENCE}
   return {{'moved'}}
 end
+{FENCE}
 call('HSET', KEYS[1], 'commits', string.format('%.0f', commits + 1))
 call('XADD', KEYS[8], 'MAXLEN', '~', {COMMITS_KEPT}, mine, 't', ARGV[4])
 call('HSET', KEYS[4], ARGV[5], ARGV[6])

@@ -38,7 +38,7 @@ from eventsourcing.dcb.api import (
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 
 from adapters.ports import LedgerDamaged, Problem, Recorder, Seal, StoreError, StoreFull
-from adapters.stores.redis_server import ERRORS, GUARD, LAST_POSITION, PAGE_BYTES, RedisServer
+from adapters.stores.redis_server import ERRORS, FENCE, GUARD, LAST_POSITION, PAGE_BYTES, RedisServer
 
 BLOCK_EVENTS: Final = 250
 """Events in one block at most: what is decoded to read one of them."""
@@ -409,7 +409,8 @@ class RedisSubscription(DCBSubscription[RedisRecorder]):
                     self._connection = self._server.waiting_connection()
                 connection = self._connection
             last = f"{self._last_position}-{2**64 - 1}"
-            words = ("XREAD", "COUNT", 8, "BLOCK", int(WAIT_SECONDS * 1000), "STREAMS", self._recorder._events, last)
+            seconds = min(WAIT_SECONDS, self._server.answer_seconds / 2)
+            words = ("XREAD", "COUNT", 8, "BLOCK", int(seconds * 1000) or 1, "STREAMS", self._recorder._events, last)
             connection.send_command(*words)
             answer = connection.read_response()
         except (*ERRORS, ValueError):
@@ -640,6 +641,7 @@ if again and call('XLEN', KEYS[3]) >= {APPENDS_KEPT} then
   local oldest = call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1][1]
   if tonumber(string.match(oldest, '^%d+')) > ARGV[4] + 1 then return {{'forgotten'}} end
 end
+{FENCE}
 
 local state = call('HMGET', KEYS[1], 'position', 'chain')
 local head, chain = tonumber(state[1]), state[2]

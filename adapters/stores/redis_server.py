@@ -132,9 +132,11 @@ def read_address(address: str) -> Address:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", ledger):
         refuse(f"{ledger!r} is no name of a ledger: letters, digits, dots, hyphens and underscores, at most 100")
     try:
-        float(options.get("timeout", "1"))
+        in_bounds = 0 < float(options.get("timeout", "1")) <= 3600
     except ValueError:
-        refuse("timeout is a number of seconds")
+        in_bounds = False
+    if not in_bounds:
+        refuse("timeout is a number of seconds, at most an hour")
     return Address(
         told,
         topology,
@@ -182,6 +184,8 @@ class RedisServer:
         """What the server does with what it acknowledged, in words."""
         self.fence = b""
         """The number of the lease that every write carries; empty without one."""
+        self.answer_seconds = float(self.address.options.get("timeout", ANSWER_SECONDS))
+        """How long an answer may take."""
         self._closed = threading.Event()
         self._reached = False
         self._listeners: set[Callable[[], None]] = set()
@@ -307,12 +311,11 @@ class RedisServer:
 
     def _made(self) -> redis.Redis | RedisCluster:
         address = self.address
-        answer_seconds = float(address.options.get("timeout", ANSWER_SECONDS))
         common: dict[str, Any] = {
             "username": address.user,
             "password": address.password,
-            "socket_timeout": answer_seconds,
-            "socket_connect_timeout": min(CONNECT_SECONDS, answer_seconds),
+            "socket_timeout": self.answer_seconds,
+            "socket_connect_timeout": min(CONNECT_SECONDS, self.answer_seconds),
             "socket_keepalive": True,
             "protocol": 2,
         }
@@ -645,11 +648,16 @@ if redis.call('HGET', KEYS[1], 'fence') == ARGV[1] then redis.call('DEL', KEYS[2
 
 GUARD: Final = f"""
 local call = redis.call
-local meta = call('HMGET', KEYS[1], 'format', 'fence')
-if meta[1] ~= '{FORMAT}' then return {{'format', meta[1] or ''}} end
-if ARGV[1] ~= '' and ARGV[1] ~= meta[2] then return {{'fenced'}} end
+local version, fence = unpack(call('HMGET', KEYS[1], 'format', 'fence'))
+if version ~= '{FORMAT}' then return {{'format', version or ''}} end
 """
-"""How every script begins that writes: KEYS[1] is `meta`, ARGV[1] the number of the lease, or empty."""
+"""How every script begins that writes: KEYS[1] is `meta`."""
+
+FENCE: Final = "if ARGV[1] ~= '' and ARGV[1] ~= fence then return {'fenced'} end"
+"""What stands before the first write: ARGV[1] is the number of the lease, or empty.
+
+Behind the look for what the same script did before: that was kept, whoever holds the lease by now.
+"""
 
 _WORDS: Final = re.compile(
     r"\b(OOM|MISCONF|READONLY|NOREPLICAS|NOAUTH|WRONGPASS|NOPERM|WRONGTYPE|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b"

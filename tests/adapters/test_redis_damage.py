@@ -8,7 +8,7 @@ from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQue
 from eventsourcing.persistence import IntegrityError
 
 from adapters import proof
-from adapters.ports import Aside, LedgerDamaged, StoreError
+from adapters.ports import Aside, LedgerDamaged, LedgerLocked, StoreError
 from adapters.stores import redis_journal, redis_recorder
 from adapters.stores.redis_journal import RedisJournal
 from adapters.stores.redis_recorder import RedisRecorder
@@ -231,6 +231,33 @@ def test_a_commit_whose_answer_was_lost_is_committed_once_and_its_records_are_ne
     assert [entry.payload for entry in journal.read()] == [record_at(number).payload for number in range(1, 9)]
     assert len(list(journal.kept_aside())) == 8
     assert list(journal.verify()) == []
+
+
+def test_what_was_kept_is_said_to_be_kept_though_another_took_over_before_the_answer(
+    redis_server, redis_address, monkeypatch
+):
+    with Proxy(redis_server.port) as proxy:
+        address = redis_address().replace(f":{redis_server.port}/", f":{proxy.port}/")
+        with RedisServer(address) as server:
+            recorder, journal = RedisRecorder(server), RedisJournal(server)
+            source = journal.source("a.log", "audit")
+            evaluate = RedisServer._evaluate
+            taken_over = server.fence
+
+            def taken_over_between(self, script, keys, arguments):
+                if script in (redis_recorder._APPEND, redis_journal._COMMIT):
+                    proxy.lose = 1 if arguments[1] == b"" else 0
+                    redis_server.client().hset(server.key("meta"), "fence", 99 if arguments[1] else taken_over)
+                return evaluate(self, script, keys, arguments)
+
+            monkeypatch.setattr(RedisServer, "_evaluate", taken_over_between)
+            assert recorder.append([event_at(1)]) == 1
+            assert journal.commit(source, [record_at(1)], [], b"").accepted == [True]
+            monkeypatch.setattr(RedisServer, "_evaluate", evaluate)
+            assert proxy.lost == 2
+            with pytest.raises(LedgerLocked):
+                recorder.append([event_at(2)])
+            assert (recorder.head(), journal.head()) == (1, 1)
 
 
 def test_where_it_can_no_longer_be_told_whether_it_was_kept_it_is_said(through, redis_server, monkeypatch):

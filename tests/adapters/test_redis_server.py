@@ -89,6 +89,7 @@ def test_an_address_of_sentinels_or_of_a_cluster_names_several_hosts():
         ("redis://h/0?ledger={shop}", "no name of a ledger"),
         ("redis://h/0?name=shop", "no option 'name'"),
         ("redis://h/0?timeout=soon", "a number of seconds"),
+        ("redis://h/0?timeout=0", "a number of seconds"),
     ],
 )
 def test_an_address_of_another_form_is_refused_with_the_form(address, told):
