@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test search fuzz check docs bench redis lock clean
+.PHONY: help demo test search fuzz check docs bench postgres redis lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,9 @@ docs: $(STAMP) ## regenerate the generated pages of docs/
 
 bench: $(STAMP) ## measure replay beside its floors and rewrite docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
+
+postgres: $(STAMP) ## start a PostgreSQL server to try a ledger on; Ctrl-C stops it
+	@$(BIN)/python -m tests.servers.postgres_server
 
 redis: $(STAMP) ## start a Redis server to keep ledgers on, to try it; Ctrl-C stops it
 	@$(BIN)/python -m tests.servers.redis_server

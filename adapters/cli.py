@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from adapters import app
     from adapters.sources.dialect import About
+    from adapters.transfer import Block, Counts, Tally
     from adapters.views import Views
     from domain.resources import Key, Kind
 
@@ -71,12 +72,42 @@ def tell(message: str) -> None:
 
 def show(lines: Iterable[str | bytes]) -> None:
     """Data goes to stdout, all of it, or it is said that it could not. Bytes go as they are."""
-    try:
+    with _standard_output():
         for line in lines:
             if isinstance(line, bytes):
                 sys.stdout.buffer.write(line + b"\n")
             else:
                 sys.stdout.write(f"{line}\n")
+
+
+def pour(pieces: Iterable[bytes], place: str) -> None:
+    """Bytes as they are, to stdout (`-`) or into a new file, which bears its name only when all of it is on disk."""
+    if place == "-":
+        with _standard_output():
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+        return
+    from pathlib import Path
+
+    file = Path(place)
+    if file.exists():
+        fail(f"{place} is there already; remove it, or name another file")
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("xb") as stream:
+            for piece in pieces:
+                stream.write(piece)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.rename(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    try:
+        yield
         sys.stdout.flush()
     except OSError as error:
         with suppress(OSError, ValueError):  # else Python would try to write the rest once more when it ends
@@ -110,6 +141,12 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _left_by_interrupt(options: dict[str, Any]) -> str:
+    if (filled := options.get("target") or (options.get("archive") and options["ledger_path"])) is not None:
+        return f"what was taken over so far is kept in {_shown(filled)}; the same command again goes on from there"
+    if options.get("write"):
+        return (
+            f"{_shown(options['ledger_path'])} may be judged again in part; the same command again goes on from there"
+        )
     if "paths" not in options:
         return "nothing was changed"
     if not options["ledger_path"]:
@@ -119,6 +156,12 @@ def _left_by_interrupt(options: dict[str, Any]) -> str:
     return (
         f"what was read so far is kept in {shown(options['ledger_path'])}; the same command again reads on from there"
     )
+
+
+def _shown(address: str) -> str:
+    from adapters.stores.backends import shown
+
+    return shown(address)
 
 
 class Commands(click.Group):
@@ -487,6 +530,30 @@ def progress(
         yield (lambda path: lambda count: bars.advance(reading, count)), advance
 
 
+@contextmanager
+def bar(word: str, total: int) -> Iterator[Callable[[int], None]]:
+    """One progress bar on stderr where that is a terminal: told of each some more."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<9}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(word, total=total or None)
+        done = shown_at = 0
+
+        def advance(count: int) -> None:
+            nonlocal done, shown_at
+            done += count
+            if done - shown_at >= 256 or done >= total:
+                bars.update(task, completed=done)
+                shown_at = done
+
+        yield advance
+
+
 def _keep_views(path: str, store: app.Store, outcome: app.Outcome, document: dict[str, Any]) -> None:
     """The ledger is complete by now: that its views cannot be kept is worth a word, and no failure."""
     from adapters.ports import StoreError
@@ -851,29 +918,185 @@ def verify(ledger_path: str | None, aside: bool, every_event: bool) -> None:
         )
 
 
-@cli.command(short_help="Print the records of a kept ledger, for others.")
+@cli.command(short_help="Judge a kept ledger again, by today's rules.")
 @ledger_option
-@output_option("cloudevents")
+@click.option("--write", is_flag=True, help="Begin a new generation with today's verdict, if it is another one.")
+@output_option("text", "json")
 @explained
-def export(ledger_path: str | None, output: str) -> None:
-    """Print the records of a kept ledger as CloudEvents, one JSON document a line, in the order of their arrival.
+def rejudge(ledger_path: str | None, write: bool, output: str) -> None:
+    """Judge a kept ledger again from its journal, under the tables and rules of today; tell what changes.
 
-    Replaying what is printed gives the same ledger. Not in it: input that could not be used, and commands, which were
-    decided where they were given. Exit status: 0, or 2 if the work could not be done.
+    Told are the findings, the refusals and the resources that come out differently. Without --write nothing is changed.
+    With it, the events from the first that is another one on are superseded by today's; what was commanded stays.
+
+    Exit status: 0 no open error today, 1 open errors, 2 the work could not be done.
+    """
+    from adapters import app, rejudging
+    from adapters.stores.backends import shown
+    from adapters.views import Views
+
+    path = _named(ledger_path)
+    with app.opened(path, "write" if write else "read") as store:
+        views = Views(path)
+        with (
+            bar("judging", 2 * store.journal.head()) as advance,
+            rejudging.rejudged(store, lambda stage, count: advance(count)) as verdict,
+        ):
+            document = rejudging.document(verdict, views, _stands(store))
+            if write and document["changed"]:
+                _write_verdict(path, rejudging.written(verdict), document)
+    if output == "json":
+        show([json.dumps(document, indent=2, ensure_ascii=False)])
+    else:
+        show(rejudging.text(document, Paper.of(sys.stdout)))
+        if document["compared_with"] == "events":
+            tell(
+                f"the read models of {shown(path)} do not stand where it stands: what was found before was found by "
+                "today's rules in the events that are kept"
+            )
+    raise SystemExit(OPEN_ERRORS if document["open_errors"] else 0)
+
+
+def _write_verdict(path: str, store: app.Store, document: dict[str, Any]) -> None:
+    from adapters import app, report
+    from adapters.judging import fold
+
+    judged = fold(store.ledger)
+    if judged.digest != document["today"]["digest"]:
+        fail(
+            f"what was written has the digest {judged.digest}, and {document['today']['digest']} was judged; run "
+            "`netledger verify`"
+        )
+    document["written"] = True
+    outcome = app.conclude(store, judged, [])
+    _keep_views(path, store, outcome, report.document(store, outcome))
+
+
+# ---- moving
+
+
+@cli.command(short_help="Copy a whole ledger from one store into another.")
+@click.option("--from", "source", required=True, metavar="ADDRESS", help="The ledger to copy: a file, or a server's.")
+@click.option("--to", "target", required=True, metavar="ADDRESS", help="Where to: empty, or a copy that broke off.")
+@click.option("--allow-volatile", is_flag=True, help="Also to a store that may forget what it acknowledged.")
+@explained
+def copy(source: str, target: str, allow_volatile: bool) -> None:
+    """Copy a whole ledger, its journal and the events of every generation, from any store to any other.
+
+    A copy that broke off goes on where it stopped. At the end the copy is read again and compared: the digest is that of
+    the source. Exit status: 0, or 2 if the work could not be done.
+    """
+    from adapters import app, transfer
+    from adapters.stores.backends import path_of, shown
+
+    files = path_of(source), path_of(target)
+    if source == target or (files[0] and files[1] and files[0].resolve() == files[1].resolve()):
+        fail(f"{shown(source)} is both what is to be copied and where to; name another place with --to")
+    with (
+        app.opened(source, "read", allow_volatile=True) as one,
+        app.opened(target, allow_volatile=allow_volatile) as other,
+        bar("copying", 2 * _size(one)) as advance,
+    ):
+        copied = transfer.copy((one.recorder, one.journal), (other.recorder, other.journal), shown(source), advance)
+    show([f"copied {_told(copied.content.counts, copied.digest)} to {shown(target)}"])
+
+
+@cli.command(short_help="Print or archive what a kept ledger holds.")
+@click.argument("place", default="-", metavar="[FILE|-]", type=click.Path())
+@ledger_option
+@output_option("cloudevents", "archive", "jsonl")
+@explained
+def export(place: str, ledger_path: str | None, output: str) -> None:
+    """Write what a kept ledger holds into a new file, or to standard output.
+
+    cloudevents: its records, one JSON document a line, in the order of their arrival. Replaying them gives the same
+    ledger. Not in it: input that could not be used, and commands, which were decided where they were given.
+
+    archive: all of it, compressed, for `netledger import`: records, kept-aside input, the events of every generation.
+
+    jsonl: the events of today's generation, one JSON document a line, for jq and the like; nothing takes them back.
+
+    Exit status: 0, or 2 if the work could not be done.
     """
     from adapters import app
     from adapters.paper import counted
+    from adapters.stores.backends import shown
 
+    path = _named(ledger_path)
     left_out = 0
 
     def count() -> None:
         nonlocal left_out
         left_out += 1
 
-    with app.opened(_named(ledger_path), "read") as store:
-        show(app.export(store, count))
+    with app.opened(path, "read") as store:
+        if output == "archive":
+            from adapters import archive, transfer
+
+            if place == "-" and sys.stdout.isatty():
+                fail("an archive is nothing for a terminal: name a file, or send it on with |")
+            with bar("archiving", _size(store)) as advance:
+                tally = transfer.Tally()
+                pour(archive.packed(_counted(transfer.blocks(store.recorder, store.journal), tally, advance)), place)
+            told = _told(tally.content().counts, transfer.digest_of(store.recorder))
+            tell(f"{shown(path)} archived: {told}")
+        else:
+            lines = app.export(store, count) if output == "cloudevents" else app.exported_events(store)
+            pour((line + b"\n" for line in lines), place)
     if left_out:
         tell(f"{counted(left_out, 'command')} left out: what is replayed was observed, and admits no command again")
+
+
+@cli.command("import", short_help="Put an archive into a store.")
+@click.argument("archive", metavar="FILE|-", type=click.Path())
+@ledger_option
+@click.option("--allow-volatile", is_flag=True, help="Also into a store that may forget what it acknowledged.")
+@explained
+def import_(archive: str, ledger_path: str | None, allow_volatile: bool) -> None:
+    """Put an archive (`netledger export -o archive`) into a store that is empty, or that holds the beginning of it.
+
+    An import that broke off goes on where it stopped. At the end the store is read again and compared. An archive that
+    is damaged is refused from the damage on. Exit status: 0, or 2 if the work could not be done.
+    """
+    from pathlib import Path
+
+    from adapters import app, transfer
+    from adapters.archive import Archive
+    from adapters.stores.backends import shown
+
+    path = _named(ledger_path)
+    name = "standard input" if archive == "-" else archive
+    with ExitStack() as opened:
+
+        def blocks() -> Iterator[transfer.Block]:
+            stream = sys.stdin.buffer if archive == "-" else opened.enter_context(Path(archive).open("rb"))
+            return Archive(stream, name).blocks()
+
+        first = blocks()  # what is no archive makes no ledger
+        again = (lambda: first) if archive == "-" else blocks
+        store = opened.enter_context(app.opened(path, allow_volatile=allow_volatile))
+        advance = opened.enter_context(bar("importing", 0))
+        content = transfer.received(again, store.recorder, store.journal, name, advance, repeatable=archive != "-")
+        digest = transfer.digest_of(store.recorder)
+    show([f"imported {_told(content.counts, digest)} into {shown(path)}"])
+
+
+def _size(store: app.Store) -> int:
+    """About how many rows a store has."""
+    return store.journal.head() + store.recorder.head()
+
+
+def _told(counts: Counts, digest: str) -> str:
+    from adapters.paper import counted
+
+    return f"{counted(counts.records, 'record')} and {counted(counts.events, 'event')}, digest {digest}"
+
+
+def _counted(blocks: Iterator[Block], tally: Tally, advance: Callable[[int], None]) -> Iterator[Block]:
+    for block in blocks:
+        tally.add(block)
+        advance(len(block.rows))
+        yield block
 
 
 # ---- reference

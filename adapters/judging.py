@@ -8,11 +8,14 @@ late file lands in its true place. `adapters/report.py` is next: it shows what c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
 
 from adapters.ledger import Ledger, Placed
 from adapters.ordering import Heads, in_order
 from adapters.ports import Journal
+from adapters.stores import codec
 from domain.decide import decide
 from domain.events import Event
 from domain.operations import OrderKey
@@ -51,10 +54,13 @@ def judge(
     ledger: Ledger,
     progress: Callable[[str, int], None] = lambda stage, count: None,
     heads: Heads | None = None,
+    *,
+    again: bool = False,
 ) -> Judged:
     """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors.
 
-    `heads` are those of the records that were just ingested, so that they need not be read again.
+    `heads` are those of the records that were just ingested, so that they need not be read again. `again` decides also
+    what is decided already: at the first record of which something else comes out now, a new generation begins.
     """
     judged = Judged()
     known = _Known(ledger)
@@ -63,12 +69,16 @@ def judge(
         progress("decide", 1)
         for placed in known.commands():
             judged.fold(placed.event, placed.data)
+        cut = known.last_position
         if known.follows(ordered.order, ordered.evidence):
-            for placed in known.take():
-                judged.fold(placed.event, placed.data)
-            continue
-        if known.pending:
-            batch += _restart(ledger, judged, known)
+            taken = list(known.take())
+            if not again or _are(taken, decide(judged.reading.world, ordered.operation())):
+                for placed in taken:
+                    judged.fold(placed.event, placed.data)
+                continue
+            batch += _restart(ledger, judged, known, cut)
+        elif known.pending:
+            batch += _restart(ledger, judged, known, cut)
         for event in decide(judged.reading.world, ordered.operation()):
             judged.reading.apply(event)
             batch.append(event)
@@ -77,7 +87,7 @@ def judge(
     for placed in known.commands():
         judged.fold(placed.event, placed.data)
     if known.pending:
-        batch += _restart(ledger, judged, known)
+        batch += _restart(ledger, judged, known, known.last_position)
     _append(ledger, judged, batch)
     return judged
 
@@ -92,9 +102,22 @@ def fold(ledger: Ledger, until: Callable[[Placed], bool] = lambda placed: False)
     return judged
 
 
-def _restart(ledger: Ledger, judged: Judged, known: _Known) -> list[Event]:
-    """Begin a new generation. What was commanded was admitted, and stays: only what was observed is decided again."""
-    cut = known.last_position
+def _are(placed: Sequence[Placed], decided: Sequence[Event]) -> bool:
+    """Whether events of the ledger are just those that are decided now, whichever version of the envelope holds them."""
+    if len(placed) != len(decided):
+        return False
+    for known, event in zip(placed, decided, strict=True):
+        data = codec.encode(event).data
+        if data != known.data and codec.decode(data) != msgspec.structs.replace(known.event, schema=event.schema):
+            return False
+    return True
+
+
+def _restart(ledger: Ledger, judged: Judged, known: _Known, cut: int) -> list[Event]:
+    """Begin a new generation behind the position `cut`, the last one that stays.
+
+    What was commanded was admitted, and stays: only what was observed is decided again.
+    """
     commanded = [placed.event for placed in known.rest() if placed.event.order is None]
     ledger.restart_after(cut, judged.reading.at)
     for event in commanded:

@@ -239,11 +239,12 @@ def says(event: Event) -> str:
         if path.startswith(("metadata.labels", "metadata.annotations[kubectl")) or before == after:
             continue
         name = path.removeprefix("metadata.").removeprefix("spec.").removeprefix("status.")
-        parts.append(f"{name} {_brief(before)} → {_brief(after)}" if before is not None else f"{name} {_brief(after)}")
+        parts.append(f"{name} {brief(before)} → {brief(after)}" if before is not None else f"{name} {brief(after)}")
     return "; ".join(parts[:3]) + ("; …" if len(parts) > 3 else "")
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """A value in a few characters."""
     if value is None or value == "":
         return "nothing"
     if isinstance(value, list):

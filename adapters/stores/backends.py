@@ -25,6 +25,8 @@ SCHEMES = {
     "rediss+sentinel": "redis_server",
     "redis+cluster": "redis_server",
     "rediss+cluster": "redis_server",
+    "postgresql": "postgres_server",
+    "postgres": "postgres_server",
 }
 """Which module of this folder opens what bears this scheme. An address without one is a file's path."""
 

@@ -15,15 +15,11 @@ import json
 import os
 import random
 import re
-import shlex
-import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha1
 from types import TracebackType
@@ -50,6 +46,7 @@ from adapters.ports import (
     StoreError,
     StoreFull,
 )
+from adapters.stores import holder
 from adapters.stores.backends import shown
 
 FORMAT: Final = 1
@@ -527,16 +524,8 @@ class RedisServer:
     # ---- the lease
 
     def _take_lease(self) -> None:
-        note = json.dumps(
-            {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "command": _command_line(),
-                "since": datetime.now(UTC).isoformat(timespec="seconds"),
-                # Tells this holder from the same process opening it once more.
-                "token": os.urandom(8).hex(),
-            }
-        )
+        # The token tells this holder from the same process opening it once more.
+        note = json.dumps({**json.loads(holder.note()), "token": os.urandom(8).hex()})
         keys = [self.key("meta"), self.key("lease")]
         before: tuple[bytes, int] | None = None
         while True:
@@ -547,13 +536,13 @@ class RedisServer:
                 self.fence = answer[1]
                 break
             # One that is alive renews; what is only left over runs out. Both show soon.
-            _, holder, left = answer
-            if left < 0 or (before is not None and (holder != before[0] or left > before[1])):
+            _, held, left = answer
+            if left < 0 or (before is not None and (held != before[0] or left > before[1])):
                 raise LedgerLocked(
-                    f"cannot open the ledger {self.address.shown} for writing: {_named(holder)} is writing it;"
+                    f"cannot open the ledger {self.address.shown} for writing: {holder.told(held)} is writing it;"
                     " stop that one, or open the ledger for reading"
                 )
-            before = holder, left
+            before = held, left
             self._closed.wait(0.1)
         self._renewing = threading.Thread(target=self._renew, args=(note,), name="netledger-lease", daemon=True)
         self._renewing.start()
@@ -574,7 +563,7 @@ class RedisServer:
         with suppress(StoreError):
             note = self.command("GET", self.key("lease"))
             if note is not None:
-                return _named(note)
+                return holder.told(note)
         return "another process"
 
 
@@ -704,20 +693,6 @@ def _word(error: Exception) -> str:
 def _passing(error: Exception) -> bool:
     """Whether it may be over soon, and the same be asked again."""
     return _word(error) in _PASSING
-
-
-def _named(note: bytes) -> str:
-    try:
-        told = json.loads(note)
-        return f"process {told['pid']} on {told['host']} ({told['command']}, since {told['since']})"
-    except (ValueError, KeyError, TypeError):
-        return "another process, which has not said who it is,"
-
-
-def _command_line() -> str:
-    """The command line, without the passwords that a store's or source's address may hold."""
-    words = re.sub(r"//[^/@\s]*@", "//***@", shlex.join(sys.argv))
-    return re.sub(r"(password=)[^&\s]*", r"\1***", words)[:300]
 
 
 @cache

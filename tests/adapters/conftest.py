@@ -1,15 +1,20 @@
 """What the tests of the stores share."""
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
-from itertools import count
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
+import psycopg
 import pytest
 
+from adapters.ports import Backend
+from adapters.stores import backends
 from adapters.stores.sqlite_file import SQLiteFile
+from tests.servers.postgres_server import PostgresServer
 from tests.servers.redis_server import NoServer, Server
 
 LONG_SEARCH = os.environ.get("NETLEDGER_SEARCH") == "long"
@@ -55,5 +60,45 @@ def redis_server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def redis_address(redis_server: Server) -> Callable[[], str]:
     """Gives the address of a ledger that is not there yet."""
-    numbers = count(1)
+    numbers = itertools.count(1)
     return lambda: f"{redis_server.url}?ledger=t{next(numbers)}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for all tests; without one they fail, and say how to get one."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: PostgresServer) -> Callable[[], str]:
+    """The address of a ledger of its own, each time it is called."""
+    numbers = itertools.count(1)
+    return lambda: postgres_server.address(f"test_{next(numbers)}")
+
+
+@pytest.fixture(scope="module")
+def emptied_postgres(postgres: Callable[[], str]) -> Iterator[Callable[[], Backend]]:
+    """One ledger in PostgreSQL, emptied each time it is called: to make one takes a tenth of a second."""
+    address = postgres()
+    with backends.opened(address) as backend:
+        name = f"netledger_{address.partition('?ledger=')[2]}"
+        tables = (
+            "seal",
+            "source",
+            "journal_block",
+            "journal_identity",
+            "journal_aside",
+            f"{name}_tt_main",
+            f"{name}_tt_tag",
+        )
+        statements = [f"DELETE FROM {name}.{table}" for table in tables]
+        statements.append(f"SELECT setval('{name}.{name}_tt_main_id_seq', 1, false)")
+        with closing(psycopg.connect(address.partition("?")[0], autocommit=True)) as connection:
+
+            def emptied() -> Backend:
+                connection.execute("; ".join(statements).encode())
+                return backend
+
+            yield emptied

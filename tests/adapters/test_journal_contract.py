@@ -1,21 +1,23 @@
-"""What every journal must do, asked of the one in memory, of the one in SQLite and of the one on Redis."""
+"""What every journal must do, asked of the one in memory and of those that keep anything."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.ports import EXCERPT_BYTES, Aside, Journal, Record, StoreError
+from adapters.stores import backends
 from adapters.stores.memory import InMemoryJournal
 from adapters.stores.redis_journal import RedisJournal
 from adapters.stores.redis_server import RedisServer
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_journal import BLOCK_BYTES, SQLiteJournal
+from tests.adapters.conftest import LONG_SEARCH
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "redis", "postgres"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     if request.param == "memory":
         yield InMemoryJournal()
@@ -23,6 +25,10 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]
     if request.param == "redis":
         with RedisServer(request.getfixturevalue("redis_address")()) as server:
             yield RedisJournal(server)
+        return
+    if request.param == "postgres":
+        with backends.opened(request.getfixturevalue("postgres")()) as backend:
+            yield backend.journal
         return
     with SQLiteFile(tmp_path / "contract.ledger", durable=request.param == "sqlite") as file:
         yield SQLiteJournal(file)
@@ -167,6 +173,13 @@ def test_sqlite_accepts_and_answers_exactly_as_memory_does(tmp_path_factory, com
 def test_redis_accepts_and_answers_exactly_as_memory_does(redis_address, commits):
     with RedisServer(redis_address(), alone=False) as server:
         compare_with_memory(RedisJournal(server), commits)
+
+
+# Fewer than of SQLite: each append and commit waits for a disk.
+@given(COMMITS)
+@settings(deadline=None, max_examples=300 if LONG_SEARCH else 20, suppress_health_check=list(HealthCheck))
+def test_postgres_accepts_and_answers_exactly_as_memory_does(emptied_postgres, commits):
+    compare_with_memory(emptied_postgres().journal, commits)
 
 
 def compare_with_memory(journal: Journal, commits: list[tuple[str, list[tuple[str, bytes]]]]) -> None:
