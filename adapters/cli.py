@@ -997,6 +997,8 @@ def copy(source: str, target: str, allow_volatile: bool) -> None:
         app.opened(target, allow_volatile=allow_volatile) as other,
         bar("copying", 2 * _size(one)) as advance,
     ):
+        if other.durability:
+            tell(other.durability)
         copied = transfer.copy((one.recorder, one.journal), (other.recorder, other.journal), shown(source), advance)
     show([f"copied {_told(copied.content.counts, copied.digest)} to {shown(target)}"])
 
@@ -1075,6 +1077,8 @@ def import_(archive: str, ledger_path: str | None, allow_volatile: bool) -> None
         first = blocks()  # what is no archive makes no ledger
         again = (lambda: first) if archive == "-" else blocks
         store = opened.enter_context(app.opened(path, allow_volatile=allow_volatile))
+        if store.durability:
+            tell(store.durability)
         advance = opened.enter_context(bar("importing", 0))
         content = transfer.received(again, store.recorder, store.journal, name, advance, repeatable=archive != "-")
         digest = transfer.digest_of(store.recorder)

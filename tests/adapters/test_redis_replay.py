@@ -1,6 +1,7 @@
 """An incident replayed into Redis: the same findings and digest as in a file, and the same again at the second time."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from click.testing import CliRunner, Result
 
 from adapters import app, cli
 from adapters.judging import judge
+from adapters.stores import backends
+from tests.adapters.places import fill
 
 pytestmark = pytest.mark.usefixtures("no_endless_wait")
 
@@ -59,6 +62,20 @@ def test_questions_are_answered_from_redis(redis_address, ledger_path):
     verified = netledger("verify", "--ledger", address)
     assert verified.exit_code == 0, verified.output
     assert "all as they were written" in verified.stdout
+
+
+def test_a_ledger_is_copied_into_redis_and_back_and_is_the_same(redis_address, ledger_path, tmp_path):
+    """What `fill` puts in: two generations, commands, input kept aside in two formats."""
+    address, back = redis_address(), tmp_path / "back.ledger"
+    with backends.opened(str(ledger_path)) as store:
+        fill(store, tmp_path)
+    digests = []
+    for source, target in ((str(ledger_path), address), (address, str(back)), (address, str(back))):
+        copied = netledger("copy", "--from", source, "--to", target)
+        assert copied.exit_code == 0, copied.output
+        digests.append(re.findall("digest ([0-9a-f]+)", copied.stdout))
+    assert digests[0] == digests[1] == digests[2] != []
+    assert netledger("verify", "--every-event", "--ledger", address).exit_code == 0
 
 
 def test_a_server_that_forgets_is_refused_with_what_to_do(redis_address, redis_server, tmp_path):
