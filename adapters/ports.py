@@ -32,6 +32,10 @@ class NotALedger(StoreError):
     """Something is there, but not a ledger."""
 
 
+class OlderLedger(StoreError):
+    """An earlier version of netledger made this ledger; it has to be made anew in today's format first."""
+
+
 class NewerLedger(StoreError):
     """A later version of netledger made this ledger."""
 

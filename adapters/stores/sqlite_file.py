@@ -33,6 +33,7 @@ from adapters.ports import (
     Mode,
     NewerLedger,
     NotALedger,
+    OlderLedger,
     Problem,
     StoreError,
     StoreFull,
@@ -47,6 +48,7 @@ IDLE_READERS: Final = 4
 # A checkpoint writes every changed page of the indexes once: rarer ones write the same page less often.
 CHECKPOINT_PAGES: Final = 1000
 WAL_KEPT_BYTES: Final = 64 * 1024 * 1024
+COPIED_BYTES: Final = 1024 * 1024
 
 _SCHEMA: Final = """
 -- The ledger, in blocks that are never written again.
@@ -194,11 +196,7 @@ class SQLiteFile:
                     with suppress(sqlite3.Error):
                         connection.close()
             if self._lock_descriptor is not None:
-                # The lock file stays: to remove it would race with the next writer, who may have it open.
-                with suppress(OSError):
-                    os.ftruncate(self._lock_descriptor, 0)
-                fcntl.flock(self._lock_descriptor, fcntl.LOCK_UN)
-                os.close(self._lock_descriptor)
+                _release_lock(self._lock_descriptor)
                 self._lock_descriptor = None
         self._wake()
 
@@ -335,6 +333,9 @@ class SQLiteFile:
         is_new = self._refuse_foreign_or_newer(connection)
         if not self._durable and not is_new:
             raise StoreError(f"{self.path} exists: a throw-away ledger must be a new file; open it with durable=True")
+        if self._durable:
+            # Not before: the log of another program's database is not ours to touch.
+            self._write_log_again()
         connection.execute(f"PRAGMA journal_mode = {'WAL' if self._durable else 'MEMORY'}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -346,7 +347,37 @@ class SQLiteFile:
                 f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
             if self._durable:
-                _synchronise_directory(self.path.parent)
+                synchronise_directory(self.path.parent)
+
+    def _write_log_again(self) -> None:
+        """Put on the disk what a writer that did not end well left in the write-ahead log.
+
+        SQLite would take every commit that it reads there for durable. One that was written and never waited for is not;
+        and where the wait failed, the system keeps it in memory, calls it written, and no later wait writes it. So it is
+        written once more, byte for byte, and waited for. A writer that ends well leaves a log only where somebody reads.
+        """
+        log = _beside(self.path, "-wal")
+        try:
+            descriptor = os.open(log, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise LedgerReadOnly(
+                f"cannot write the ledger {self.path}: its log {log.name} cannot be opened: {error.strerror};"
+                " allow writing to it, or open the ledger for reading"
+            ) from error
+        try:
+            place = 0
+            while some := os.pread(descriptor, COPIED_BYTES, place):
+                place += os.pwrite(descriptor, some, place)
+            os.fsync(descriptor)
+        except OSError as error:
+            raise StoreError(
+                f"cannot open the ledger {self.path}: its log {log.name} cannot be written: {error.strerror};"
+                " it was left as it is; see to the disk, then try again"
+            ) from error
+        finally:
+            os.close(descriptor)
 
     def _open_for_reading(self) -> None:
         try:
@@ -393,7 +424,9 @@ class SQLiteFile:
             raise NotALedger(
                 f"{self.path} is not a netledger ledger but another program's database; it was left as it is"
             )
-        if version != SCHEMA_VERSION:
+        if version < SCHEMA_VERSION:
+            raise OlderLedger(f"{self.path} has ledger version {version}; this netledger writes {SCHEMA_VERSION}")
+        if version > SCHEMA_VERSION:
             raise NewerLedger(
                 f"{self.path} has ledger version {version}; this netledger knows version {SCHEMA_VERSION};"
                 " use the netledger that made it, or a later one"
@@ -443,13 +476,31 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _synchronise_directory(directory: Path) -> None:
+def synchronise_directory(directory: Path) -> None:
     """Without it a new file's name may be gone after a power failure, though its content was waited for."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the one writer of the ledger at `path`, without opening it. Raises `LedgerLocked`, `LedgerReadOnly`."""
+    descriptor = _take_lock(path.resolve())
+    try:
+        yield
+    finally:
+        _release_lock(descriptor)
+
+
+def _release_lock(descriptor: int) -> None:
+    # The lock file stays: to remove it would race with the next writer, who may have it open.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _take_lock(path: Path) -> int:
