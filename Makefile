@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test search fuzz check docs bench postgres lock clean
+.PHONY: help demo test search fuzz check docs bench postgres redis lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,9 @@ bench: $(STAMP) ## measure replay beside its floors and rewrite docs/benchmarks.
 
 postgres: $(STAMP) ## start a PostgreSQL server to try a ledger on; Ctrl-C stops it
 	@$(BIN)/python -m tests.servers.postgres_server
+
+redis: $(STAMP) ## start a Redis server to keep ledgers on, to try it; Ctrl-C stops it
+	@$(BIN)/python -m tests.servers.redis_server
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock

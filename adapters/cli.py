@@ -152,7 +152,11 @@ def _left_by_interrupt(options: dict[str, Any]) -> str:
         return "nothing was changed"
     if not options["ledger_path"]:
         return "nothing was kept"
-    return f"what was read so far is kept in {options['ledger_path']}; the same command again reads on from there"
+    from adapters.stores.backends import shown
+
+    return (
+        f"what was read so far is kept in {shown(options['ledger_path'])}; the same command again reads on from there"
+    )
 
 
 def _shown(address: str) -> str:
@@ -204,7 +208,11 @@ def cli() -> None:
 
 
 ledger_option = click.option(
-    "--ledger", "ledger_path", metavar="FILE", envvar="NETLEDGER_LEDGER", help="The kept ledger (or NETLEDGER_LEDGER)."
+    "--ledger",
+    "ledger_path",
+    metavar="FILE|ADDRESS",
+    envvar="NETLEDGER_LEDGER",
+    help="The kept ledger: a file, or a server's address such as redis://HOST/0?ledger=NAME (or NETLEDGER_LEDGER).",
 )
 at_option = click.option("--at", metavar="TIME|REVISION", help="As it was then, instead of at the end.")
 namespace_option = click.option("-n", "--namespace", metavar="NAME", help="Only this namespace.")
@@ -306,6 +314,7 @@ def _starting(typed: str, known: Iterable[str]) -> list[CompletionItem]:
 @click.option(
     "--skew", multiple=True, metavar="SOURCE=±SECONDS", help="How far a source's clock is ahead (+) or behind (-)."
 )
+@click.option("--allow-volatile", is_flag=True, help="Keep it also on a server that may forget what it acknowledged.")
 @click.option("--require-complete", is_flag=True, help="Answer only where no evidence is missing; else exit 2.")
 @output_option("text", "json")
 @explained
@@ -319,6 +328,7 @@ def replay(
     timezone: str | None,
     node: Sequence[str],
     skew: Sequence[str],
+    allow_volatile: bool,
     require_complete: bool,
     output: str,
 ) -> None:
@@ -339,7 +349,9 @@ def replay(
         fail(f"--patience {patience}: give seconds, such as 30")
     files = _without_ledger(files_in(paths), paths, ledger_path)
     about = _about(files, dialect, year, timezone, node, skew)
-    with app.opened(ledger_path) as store, progress(files) as (reading, judging):
+    with app.opened(ledger_path, allow_volatile=allow_volatile) as store, progress(files) as (reading, judging):
+        if store.durability:
+            tell(store.durability)
         outcome = app.replay(
             store,
             files,
@@ -452,13 +464,14 @@ def _tell_of_bad_input(outcome: app.Outcome, ledger_path: str | None) -> None:
     from adapters.ingest import UNKNOWN_FORMAT
     from adapters.paper import counted
     from adapters.report import called
+    from adapters.stores.backends import shown
 
     strangers = []
     for tally in outcome.tallies:
         path = called(tally.path)
         if tally.format != UNKNOWN_FORMAT and tally.unrecognised:
             kept = (
-                f"`netledger verify --aside --ledger {ledger_path}` lists"
+                f"`netledger verify --aside --ledger {shown(ledger_path)}` lists"
                 if ledger_path
                 else "with --ledger, `netledger verify --aside` lists"
             )
@@ -788,7 +801,9 @@ def _make_views(views: Views, store: app.Store, path: str) -> None:
     from adapters import app, report
     from adapters.judging import Judged
     from adapters.ports import StoreError
+    from adapters.stores.backends import shown
 
+    path = shown(path)
     stands = _stands(store)
     outcome = _rebuilt(store)
     if outcome is None:
@@ -838,6 +853,7 @@ def rebuild(ledger_path: str | None) -> None:
     """
     from adapters import app, report
     from adapters.paper import counted
+    from adapters.stores.backends import shown
     from adapters.views import Views
 
     path = _named(ledger_path)
@@ -847,7 +863,7 @@ def rebuild(ledger_path: str | None) -> None:
         outcome = _rebuilt(store)
         if outcome is None:
             fail(
-                f"{path} holds records that are not judged yet: a replay into it is running, or was interrupted; wait "
+                f"{shown(path)} holds records that are not judged yet: a replay into it is running, or was interrupted; wait "
                 "for it, or replay the same log into it again"
             )
         views.keep(stands, report.document(store, outcome), _activity(outcome))
@@ -903,13 +919,14 @@ def verify(ledger_path: str | None, aside: bool, every_event: bool, against: str
         show(paper.styled(str(problem)) for problem in problems)
         if problems:
             fail(
-                f"{counted(len(problems), 'problem')}: do not trust answers from {path}; restore a copy, or replay the logs"
+                f"{counted(len(problems), 'problem')}: do not trust answers from {backends.shown(path)}; "
+                "restore a copy, or replay the logs"
             )
         told = f", and up to {attestation.position} as attested at {attestation.time}" if attestation else ""
         show(
             [
-                f"{path}: {counted(store.recorder.head(), 'position')} and {counted(store.journal.head(), 'record')}, "
-                f"all as they were written{told}"
+                f"{backends.shown(path)}: events up to position {store.recorder.head()} and "
+                f"{counted(store.journal.head(), 'record')}, all as they were written{told}"
             ]
         )
 
@@ -1038,6 +1055,8 @@ def copy(source: str, target: str, allow_volatile: bool) -> None:
         app.opened(target, allow_volatile=allow_volatile) as other,
         bar("copying", 2 * _size(one)) as advance,
     ):
+        if other.durability:
+            tell(other.durability)
         copied = transfer.copy((one.recorder, one.journal), (other.recorder, other.journal), shown(source), advance)
     show([f"copied {_told(copied.content.counts, copied.digest)} to {shown(target)}"])
 
@@ -1116,6 +1135,8 @@ def import_(archive: str, ledger_path: str | None, allow_volatile: bool) -> None
         first = blocks()  # what is no archive makes no ledger
         again = (lambda: first) if archive == "-" else blocks
         store = opened.enter_context(app.opened(path, allow_volatile=allow_volatile))
+        if store.durability:
+            tell(store.durability)
         advance = opened.enter_context(bar("importing", 0))
         content = transfer.received(again, store.recorder, store.journal, name, advance, repeatable=archive != "-")
         digest = transfer.digest_of(store.recorder)

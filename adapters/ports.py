@@ -265,3 +265,5 @@ class Backend(NamedTuple):
     recorder: Recorder
     journal: Journal
     container: Container
+    durability: str = ""
+    """What a server does with what it acknowledged, for the operator; empty where that needs no word, as of a file."""

@@ -30,6 +30,8 @@ from hypothesis import strategies as st
 
 from adapters.ports import Recorder
 from adapters.stores import backends
+from adapters.stores.redis_recorder import RedisRecorder
+from adapters.stores.redis_server import RedisServer
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
 from tests.adapters.conftest import LONG_SEARCH
@@ -43,10 +45,14 @@ WRITERS = 8
 MAY_SKIP = ("PostgresRecorder",)
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "redis", "postgres"])
 def recorder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DCBRecorder]:
     if request.param == "memory":
         yield InMemoryDCBRecorder()
+        return
+    if request.param == "redis":
+        with RedisServer(request.getfixturevalue("redis_address")()) as server:
+            yield RedisRecorder(server)
         return
     if request.param == "postgres":
         with backends.opened(request.getfixturevalue("postgres")()) as backend:
@@ -257,6 +263,13 @@ def test_sqlite_answers_and_refuses_exactly_as_memory_does(batches, reads):
         SQLiteFile(Path(directory) / "compared.ledger", durable=False) as file,
     ):
         compare_with_memory(SQLiteRecorder(file), batches, reads)
+
+
+@given(batches=BATCHES, reads=READS)
+@settings(deadline=None)
+def test_redis_answers_and_refuses_exactly_as_memory_does(redis_address, batches, reads):
+    with RedisServer(redis_address(), alone=False) as server:
+        compare_with_memory(RedisRecorder(server), batches, reads)
 
 
 # Fewer than of SQLite: each append and commit waits for a disk.
