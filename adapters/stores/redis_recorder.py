@@ -31,13 +31,13 @@ from eventsourcing.dcb.api import (
     DCBAppendCondition,
     DCBEvent,
     DCBQuery,
-    DCBReadResponse,
     DCBSequencedEvent,
     DCBSubscription,
 )
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 
 from adapters.ports import LedgerDamaged, Problem, Recorder, Seal, StoreError, StoreFull
+from adapters.stores.read_response import ReadResponse
 from adapters.stores.redis_server import ERRORS, FENCE, GUARD, LAST_POSITION, PAGE_BYTES, RedisServer
 
 BLOCK_EVENTS: Final = 250
@@ -163,7 +163,7 @@ class RedisRecorder(Recorder):
 
     def read(
         self, query: DCBQuery | None = None, *, after: int | None = None, limit: int | None = None
-    ) -> RedisReadResponse:
+    ) -> ReadResponse:
         """Events that match, in order, up to the head at the time of the call; fetched page by page.
 
         Raises:
@@ -171,7 +171,7 @@ class RedisRecorder(Recorder):
         """
         upto = self.head()
         events = self._read(query, max(after or 0, 0), upto, limit)
-        return RedisReadResponse(events, upto or None if limit is None else None, is_limited=limit is not None)
+        return ReadResponse(events, upto or None if limit is None else None, is_limited=limit is not None)
 
     def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> RedisSubscription:
         """Events that match, in order, then those to come, from this and from other processes."""
@@ -322,34 +322,6 @@ class RedisRecorder(Recorder):
             for name, length in zip(some, lengths, strict=True):
                 if length != held[name]:
                     yield Problem("ledger", None, f"the index of {name} has {length} positions for {held[name]} events")
-
-
-class RedisReadResponse(DCBReadResponse):
-    """Events read page by page. `head` is where the next read may go on.
-
-    Without a limit that is the last position there was; with one, that of the last event given, or None: to say so before
-    the end, the rest of the events is read ahead.
-    """
-
-    def __init__(self, events: Iterator[DCBSequencedEvent], head: int | None, *, is_limited: bool) -> None:
-        self._events = events
-        self._head = head
-        self._is_limited = is_limited
-
-    @property
-    def head(self) -> int | None:
-        if self._is_limited:
-            ahead = list(self._events)
-            self._events = iter(ahead)
-            if ahead:
-                self._head = ahead[-1].position
-        return self._head
-
-    def __next__(self) -> DCBSequencedEvent:
-        event = next(self._events)
-        if self._is_limited:
-            self._head = event.position
-        return event
 
 
 class RedisSubscription(DCBSubscription[RedisRecorder]):

@@ -18,7 +18,6 @@ from eventsourcing.dcb.api import (
     DCBEvent,
     DCBQuery,
     DCBQueryItem,
-    DCBReadResponse,
     DCBSequencedEvent,
     DCBSubscription,
 )
@@ -47,6 +46,7 @@ from adapters.stores.event_block import (
     root_over,
     unpacked,
 )
+from adapters.stores.read_response import ReadResponse
 from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
 from adapters.stores.sqlite_index import Index, Select, tag_hash, type_hash
 
@@ -188,7 +188,7 @@ class SQLiteRecorder(Recorder):
 
     def read(
         self, query: DCBQuery | None = None, *, after: int | None = None, limit: int | None = None
-    ) -> "SQLiteReadResponse":
+    ) -> ReadResponse:
         """Events that match, in order, up to the head at the time of the call; read from disk block by block.
 
         Raises:
@@ -197,8 +197,8 @@ class SQLiteRecorder(Recorder):
         upto = self.head()
         events = self._events(query, after or 0, upto)
         if limit is None:
-            return SQLiteReadResponse(events, upto or None, is_limited=False)
-        return SQLiteReadResponse(islice(events, max(limit, 0)), None, is_limited=True)
+            return ReadResponse(events, upto or None, is_limited=False)
+        return ReadResponse(islice(events, max(limit, 0)), None, is_limited=True)
 
     def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> "SQLiteSubscription":
         """Events that match, in order, then those to come, from this and from other processes."""
@@ -431,38 +431,6 @@ class SQLiteRecorder(Recorder):
 
     def _damaged(self, first: int, error: Exception) -> LedgerDamaged:
         return LedgerDamaged(f"the ledger {self._file.path}: the block of event {first}: {error}; verify it")
-
-
-class SQLiteReadResponse(DCBReadResponse):
-    """Events read page by page. `head` is where the next read may go on.
-
-    Without a limit that is the last position there was; with one, that of the last event given, or
-    None: to say so before the end, the rest of the events is read ahead.
-    """
-
-    def __init__(self, events: Iterator[DCBSequencedEvent], head: int | None, *, is_limited: bool) -> None:
-        self._events = events
-        self._head = head
-        self._is_limited = is_limited
-
-    @property
-    def head(self) -> int | None:
-        if self._is_limited:
-            ahead = list(self._events)
-            self._events = iter(ahead)
-            if ahead:
-                self._head = ahead[-1].position
-        return self._head
-
-    def __iter__(self) -> Iterator[DCBSequencedEvent]:
-        # Without a limit nothing is to be remembered on the way, and the events need not pass through here.
-        return self if self._is_limited else self._events
-
-    def __next__(self) -> DCBSequencedEvent:
-        event = next(self._events)
-        if self._is_limited:
-            self._head = event.position
-        return event
 
 
 class SQLiteSubscription(DCBSubscription[SQLiteRecorder]):
