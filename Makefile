@@ -21,11 +21,14 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## set up everything and replay a real incident
 	@$(BIN)/netledger replay tests/incidents/data/s0-buggy/audit.log.gz; code=$$?; test $$code -le 1
 
+# Several processes, a file's tests in one of them: some start servers, and most wait for a disk now and then.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: $(STAMP) ## set up everything and run the tests (under five minutes)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 search: $(STAMP) ## the longer searches: more examples, more kills, every prefix
-	NETLEDGER_SEARCH=long $(BIN)/python -m pytest
+	NETLEDGER_SEARCH=long $(PYTEST)
 
 SECONDS ?= 60
 fuzz: $(STAMP) ## feed damaged input to every reader for SECONDS (60), guided by coverage; installs atheris
