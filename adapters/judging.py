@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 
+from adapters.checkpoints import Maker
 from adapters.ledger import Ledger, Placed
 from adapters.ordering import Heads, in_order
 from adapters.ports import Journal
@@ -51,34 +52,43 @@ def judge(
     ledger: Ledger,
     progress: Callable[[str, int], None] = lambda stage, count: None,
     heads: Heads | None = None,
+    maker: Maker | None = None,
 ) -> Judged:
     """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors.
 
-    `heads` are those of the records that were just ingested, so that they need not be read again.
+    `heads` are those of the records that were just ingested, so that they need not be read again; `maker` keeps
+    checkpoints on the way.
     """
     judged = Judged()
+
+    def take(placed: Placed) -> None:
+        judged.fold(placed.event, placed.data)
+        if maker is not None:
+            maker.note(placed.event, placed.at, placed.position)
+            maker.settle(judged.reading.world)
+
     known = _Known(ledger)
     batch: list[Event] = []
     for ordered in in_order(journal, lambda count: progress("order", count), heads):
         progress("decide", 1)
         for placed in known.commands():
-            judged.fold(placed.event, placed.data)
+            take(placed)
         if known.follows(ordered.order, ordered.evidence):
             for placed in known.take():
-                judged.fold(placed.event, placed.data)
+                take(placed)
             continue
         if known.pending:
-            batch += _restart(ledger, judged, known)
+            batch += _restart(ledger, judged, known, maker)
         for event in decide(judged.reading.world, ordered.operation()):
             judged.reading.apply(event)
             batch.append(event)
         if len(batch) >= BATCH_EVENTS:
-            _append(ledger, judged, batch)
+            _append(ledger, judged, batch, maker)
     for placed in known.commands():
-        judged.fold(placed.event, placed.data)
+        take(placed)
     if known.pending:
-        batch += _restart(ledger, judged, known)
-    _append(ledger, judged, batch)
+        batch += _restart(ledger, judged, known, maker)
+    _append(ledger, judged, batch, maker)
     return judged
 
 
@@ -92,20 +102,27 @@ def fold(ledger: Ledger, until: Callable[[Placed], bool] = lambda placed: False)
     return judged
 
 
-def _restart(ledger: Ledger, judged: Judged, known: _Known) -> list[Event]:
+def _restart(ledger: Ledger, judged: Judged, known: _Known, maker: Maker | None) -> list[Event]:
     """Begin a new generation. What was commanded was admitted, and stays: only what was observed is decided again."""
     cut = known.last_position
     commanded = [placed.event for placed in known.rest() if placed.event.order is None]
     ledger.restart_after(cut, judged.reading.at)
+    if maker is not None:
+        maker.restart_after(judged.reading.at)
     for event in commanded:
         judged.reading.apply(event)
     return commanded
 
 
-def _append(ledger: Ledger, judged: Judged, batch: list[Event]) -> None:
+def _append(ledger: Ledger, judged: Judged, batch: list[Event], maker: Maker | None) -> None:
     if batch:
         for data in ledger.append(batch):
             judged.count(data)
+        if maker is not None:
+            at, position = ledger.count - len(batch), ledger.head - len(batch)
+            for number, event in enumerate(batch, 1):
+                maker.note(event, at + number, position + number)
+            maker.settle(judged.reading.world)
         batch.clear()
 
 
