@@ -6,7 +6,7 @@ how a record's file and line are found; a block says what those of its records a
 by itself whether a bit of them has changed. What is decided from records goes to `sqlite_recorder.py`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from sqlite3 import Connection
 from typing import Final
@@ -36,8 +36,8 @@ CHECKSUM_BYTES: Final = 16
 LOOKUP_ROWS: Final = 500
 COMPRESSION_LEVEL: Final = 3
 
-_Stored = tuple[int, str, bytes, bytes]
-"""One record in a block: line, identity, fingerprint, payload."""
+_Stored = tuple[int, str, bytes, bytes | list[bytes]]
+"""One record in a block: line, identity, fingerprint, payload; of a record that was pruned, its heads instead, in a list."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_block = msgspec.msgpack.Decoder(list[_Stored]).decode
@@ -161,7 +161,10 @@ class SQLiteJournal:
             number, _, source, *_ = rows[0]
             for line, identity, fingerprint, payload in stored[after + 1 - number :]:
                 after += 1
-                yield Entry(after, source, line, identity, payload, fingerprint)
+                if isinstance(payload, bytes):
+                    yield Entry(after, source, line, identity, payload, fingerprint)
+                else:
+                    yield Entry(after, source, line, identity, b"", fingerprint, payload[0])
 
     def _verify_blocks(self) -> Iterator[Problem]:
         previous = 0
@@ -246,6 +249,29 @@ class SQLiteJournal:
                 last = id
 
 
+def prune(connection: Connection, records: Mapping[int, bytes]) -> None:
+    """Within a transaction: put their heads in the place of the payloads of these records, by number. Raises `StoreError`."""
+    inflate, deflate = zstandard.ZstdDecompressor().decompress, _deflate()
+    last, upto = 0, max(records, default=0)
+    while row := connection.execute(
+        f"{_BLOCKS} WHERE number > ? AND number <= ? ORDER BY number LIMIT 1", (last, upto)
+    ).fetchone():
+        last, count, source, identities, *_ = row
+        stored = _opened(row, inflate)
+        if isinstance(stored, str):
+            raise LedgerDamaged(f"the journal's block {last} cannot be pruned: {stored}; verify the ledger")
+        pruned = [
+            (*one[:3], [records[number]]) if number in records and isinstance(one[3], bytes) else one
+            for number, one in enumerate(stored, last)
+        ]
+        if pruned != stored:
+            content = deflate(_encode(pruned))
+            connection.execute(
+                "UPDATE journal_block SET checksum = ?, content = ? WHERE number = ?",
+                (_checksum(last, count, source, identities, content), content, last),
+            )
+
+
 _BLOCKS: Final = "SELECT number, records, source, identities, checksum, content FROM journal_block"
 _IDENTITY_SUM: Final = "identity % 2147483647 + fingerprint % 2147483629 + source + line"
 _IDENTITIES: Final = "SELECT identity, fingerprint, source, line FROM journal_identity WHERE identity"
@@ -265,7 +291,7 @@ def _path(connection: Connection, source: int) -> str:
 def _keep_blocks(connection: Connection, source: int, records: Sequence[_Stored]) -> None:
     rows = connection.execute("SELECT number + records FROM journal_block ORDER BY number DESC LIMIT 1")
     (number,) = rows.fetchone() or (1,)
-    deflate = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
+    deflate = _deflate()
     for block in _blocks(records):
         content = deflate(_encode(block))
         identities = sum(
@@ -277,6 +303,10 @@ def _keep_blocks(connection: Connection, source: int, records: Sequence[_Stored]
             "INSERT INTO journal_block VALUES (?, ?, ?, ?, ?, ?)", (*columns, _checksum(*columns, content), content)
         )
         number += len(block)
+
+
+def _deflate() -> Callable[[bytes], bytes]:
+    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
 
 
 def _blocks(records: Sequence[_Stored]) -> Iterator[Sequence[_Stored]]:
