@@ -126,7 +126,7 @@ def conclude(
     """What is wrong in what was judged, at the log's end or at a point of it."""
     end = end_of(store.journal)
     if at is not None:
-        judged = fold(store.ledger, at.passed_by)
+        judged = fold(store.ledger, at)
         end = at.time if at.time is not None else (judged.last_time or end)
     findings = judged.reading.conclude(end, lambda place: store.ledger.event_at(place).event, patience)
     return Outcome(tallies, judged, findings, end)
@@ -153,8 +153,8 @@ def export(store: Store, left_out: Callable[[], None] = lambda: None) -> Iterato
 
 
 def exported_events(store: Store) -> Iterator[bytes]:
-    """The events of the current generation as JSON, a line each, in order; what was superseded is left out."""
-    for placed in store.ledger.events():
+    """The events of the current generation as JSON, a line each, in order; what was superseded or pruned is left out."""
+    for placed in chain(store.ledger.kept(), store.ledger.events()):
         yield msgspec.json.encode({"position": placed.position, "at": placed.at, **msgspec.to_builtins(placed.event)})
 
 

@@ -746,7 +746,7 @@ def ipset(name: str, ledger_path: str | None, node: str | None, at: str | None, 
 
     moment = app.read_moment(at) if at else None
     with questioned(ledger_path) as (store, _):
-        reading = fold(store.ledger, moment.passed_by if moment is not None else lambda placed: False).reading
+        reading = fold(store.ledger, moment).reading
         sets = {
             resource.key: resource
             for resource in reading.resources()

@@ -8,7 +8,7 @@ halves, `stores/memory.py` is a journal for tests.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -258,16 +258,20 @@ class Recorder(DCBRecorder):
         """Up to where old events were dropped, and what stands for them; `None` where none were. Raises `StoreError`."""
         return None
 
-    def prune(self, base: Base, keep: Sequence[int], records: Mapping[int, bytes]) -> None:
-        """Drop the events up to `base.position` but for those in `keep`, which rises; all of it, or nothing.
-
-        `records` are the records whose payload the journal drops too, by number, each with the heads that stay of it. A
-        store may keep some more than `keep`. Raises `StoreError`.
-        """
+    def require_pruning(self) -> None:
+        """Raises `StoreError` where nothing can be dropped from this store."""
         raise StoreError(
             "this store binds its events in a chain, and nothing can be taken out of one: copy it into a file "
             "(`netledger copy`), which keeps a hash tree, and prune that"
         )
+
+    def prune(self, base: Base, keep: Sequence[int], remains: Callable[[Entry], bytes | None]) -> None:
+        """Drop the events up to `base.position` but for those in `keep`, which rises; all of it, or nothing.
+
+        `remains` is asked of every record of the journal: what stays of it where its payload is to go as well (`heads` of
+        `Entry`), `None` where it stays whole. Raises `StoreError`.
+        """
+        self.require_pruning()
 
     @abstractmethod
     def verify(self) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ from adapters.ingest import UNKNOWN_FORMAT
 from adapters.judging import fold
 from adapters.ledger import Moment
 from adapters.paper import Paper, counted
+from adapters.pruned import LATE
 from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
 from domain.events import OBSERVED, REFUSED, Event
@@ -89,12 +90,29 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
                 for clock in ahead
                 if clock.record in clocks
             ],
+            "pruned": _pruned(store),
             "unknown_beginnings": reading.coverage.sighted,
             "truncated": reading.coverage.unknown.get(TRUNCATED, 0),
             "below_request_response": reading.coverage.unknown.get(BELOW, 0),
         },
         "findings": [_finding(finding, told) for finding in outcome.findings],
         "resources": [resource_document(resource, reading.standing(resource)) for resource in reading.resources()],
+    }
+
+
+def _pruned(store: Store) -> dict[str, Any] | None:
+    """What was dropped from the ledger, and how many records came too late since."""
+    base = store.ledger.base
+    if base is None:
+        return None
+    return {
+        "before": iso(base.latest),
+        "revision": base.anchor,
+        "position": base.position,
+        "events": base.dropped,
+        "on": iso(base.when),
+        "by": base.by,
+        "late": sum(one.reason.startswith(LATE) for one in store.journal.kept_aside()),
     }
 
 
@@ -113,7 +131,7 @@ def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = Non
     """The live resources of a kind as they were at a moment; at least that of a `key`, where one is asked for."""
     if store.checkpoints is None or not kind.served:
         # What belongs in an ipset follows from all that its owners ever wrote: no checkpoint holds that.
-        reading = fold(store.ledger, moment.passed_by).reading
+        reading = fold(store.ledger, moment).reading
         return [
             resource_document(resource, reading.standing(resource))
             for resource in reading.resources()

@@ -115,7 +115,7 @@ class Block(NamedTuple):
 
     def pruned(self, keep: Iterable[int]) -> Block:
         """The block with just these of its events, by their offsets. Raises `Unreadable`."""
-        keep = set(keep)
+        keep = set(keep).intersection(self.kept())
         return Block(
             self.first,
             [head if offset in keep else b"" for offset, head in enumerate(self.heads)],

@@ -65,7 +65,7 @@ CREATE TABLE event_block (
 CREATE TABLE base (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     position INTEGER NOT NULL,
-    kept BLOB NOT NULL,            -- hash over the pruned blocks
+    kept BLOB NOT NULL,            -- hash over the blocks up to there
     content BLOB NOT NULL,
     checksum BLOB NOT NULL         -- over the other columns
 );

@@ -6,7 +6,7 @@ how a record's file and line are found; a block says what those of its records a
 by itself whether a bit of them has changed. What is decided from records goes to `sqlite_recorder.py`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from sqlite3 import Connection
 from typing import Final
@@ -249,21 +249,21 @@ class SQLiteJournal:
                 last = id
 
 
-def prune(connection: Connection, records: Mapping[int, bytes]) -> None:
-    """Within a transaction: put their heads in the place of the payloads of these records, by number. Raises `StoreError`."""
+def prune(connection: Connection, remains: Callable[[Entry], bytes | None]) -> None:
+    """Within a transaction: drop the payloads of the records of which something `remains`. Raises `LedgerDamaged`."""
     inflate, deflate = zstandard.ZstdDecompressor().decompress, _deflate()
-    last, upto = 0, max(records, default=0)
-    while row := connection.execute(
-        f"{_BLOCKS} WHERE number > ? AND number <= ? ORDER BY number LIMIT 1", (last, upto)
-    ).fetchone():
+    last = 0
+    while row := connection.execute(f"{_BLOCKS} WHERE number > ? ORDER BY number LIMIT 1", (last,)).fetchone():
         last, count, source, identities, *_ = row
         stored = _opened(row, inflate)
         if isinstance(stored, str):
             raise LedgerDamaged(f"the journal's block {last} cannot be pruned: {stored}; verify the ledger")
-        pruned = [
-            (*one[:3], [records[number]]) if number in records and isinstance(one[3], bytes) else one
-            for number, one in enumerate(stored, last)
-        ]
+        pruned: list[_Stored] = []
+        for number, (line, identity, fingerprint, payload) in enumerate(stored, last):
+            heads = None
+            if isinstance(payload, bytes):
+                heads = remains(Entry(number, source, line, identity, payload, fingerprint))
+            pruned.append((line, identity, fingerprint, payload if heads is None else [heads]))
         if pruned != stored:
             content = deflate(_encode(pruned))
             connection.execute(

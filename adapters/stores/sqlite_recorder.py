@@ -10,7 +10,7 @@ what they lack. What came in is kept by `sqlite_journal.py`.
 import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import islice, pairwise
 from sqlite3 import Connection
@@ -27,7 +27,7 @@ from eventsourcing.dcb.api import (
 )
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 
-from adapters.ports import Base, LedgerDamaged, Problem, Proof, Recorder, Seal, StoreError
+from adapters.ports import Base, Entry, LedgerDamaged, Problem, Proof, Recorder, Seal, StoreError
 from adapters.stores import sqlite_index, sqlite_journal
 from adapters.stores.event_block import (
     BLOCK_EVENTS,
@@ -246,18 +246,26 @@ class SQLiteRecorder(Recorder):
     def base(self) -> Base | None:
         """Up to where old events were dropped, and what stands for them; `None` where none were."""
         try:
-            return _base(self._file.query)
+            base = _base(self._file.query)
         except Unreadable as error:
             raise LedgerDamaged(
                 f"the ledger {self._file.path}: {error}; restore a copy, or replay the sources"
             ) from error
+        if self._base_position is None:
+            self._base_position = base.position if base is not None else 0
+        return base
 
-    def prune(self, base: Base, keep: Sequence[int], records: Mapping[int, bytes]) -> None:
-        """Drop the events of all blocks that end at or before `base.position`, but for those in `keep`, which rises.
+    def require_pruning(self) -> None:
+        """A file keeps a hash tree: its events can be dropped."""
 
-        `records` are the records of the journal whose payload goes as well, by number, each with what stays in its place.
-        It is one transaction, which holds up the writer of the same process; then the space is given back, for which the
-        file is written anew: that takes as much room again, for so long.
+    def prune(
+        self, base: Base, keep: Sequence[int], remains: Callable[[Entry], bytes | None] = lambda entry: None
+    ) -> None:
+        """Drop the events up to `base.position`, but for those in `keep`, which rises.
+
+        `remains` says what stays of a record of the journal whose payload goes as well. It is one transaction, which holds
+        up the writers of this process; then the space is given back, for which the file is written anew: that takes as
+        much room again, for so long.
 
         Raises:
             StoreError: the store could not do it; it is as it was.
@@ -266,28 +274,32 @@ class SQLiteRecorder(Recorder):
             select = _selecting(connection)
             first, hashed = 0, blake2b(digest_size=HASH_BYTES)
             while rows := select(
-                f"{_BLOCKS} WHERE first > ? AND first + events - 1 <= ? ORDER BY first LIMIT ?",
+                f"{_BLOCKS} WHERE first > ? AND first <= ? ORDER BY first LIMIT ?",
                 (first, base.position, PAGE_BLOCKS),
             ):
                 for row in rows:
                     first, _, content, original = row
                     block = self._unpacked(row)
-                    kept = keep[bisect_left(keep, first) : bisect_right(keep, block.last)]
+                    kept = [*keep[bisect_left(keep, first) : bisect_right(keep, block.last)]]
+                    kept += range(max(first, base.position + 1), block.last + 1)
+                    if len(kept) == len(block.heads):
+                        hashed.update(_kept_hash(first, content))
+                        continue
                     try:
-                        remains = packed_kept(block.pruned(position - first for position in kept))
+                        content_kept = packed_kept(block.pruned(position - first for position in kept))
                     except Unreadable as error:
                         raise self._damaged(first, error) from error
                     connection.execute(
                         "UPDATE event_block SET content = ?, original = ? WHERE first = ?",
-                        (remains, content_hash(content) if original is None else original, first),
+                        (content_kept, content_hash(content) if original is None else original, first),
                     )
-                    hashed.update(_kept_hash(first, remains))
+                    hashed.update(_kept_hash(first, content_kept))
             kept_hash = hashed.digest()
             checksum = _base_checksum(base.position, kept_hash, base.content)
             connection.execute(
                 "INSERT OR REPLACE INTO base VALUES (1, ?, ?, ?, ?)", (base.position, kept_hash, base.content, checksum)
             )
-            sqlite_journal.prune(connection, records)
+            sqlite_journal.prune(connection, remains)
         self._base_position = base.position
         with self._blocks_lock:
             self._blocks.clear()
@@ -437,12 +449,12 @@ class SQLiteRecorder(Recorder):
         items = query.items if query is not None else []
         if not items or any(not item.types and not item.tags for item in items):
             for block in self._blocks_behind(select, after, upto):
-                self._refuse_pruned_since(block, base)
+                self._refuse_pruned_since(block, max(after, base), upto)
                 yield from self._events_in(block, block.within(after, upto))
         else:
             for first in self._places(select, items, after, upto):
                 block = self._block(select, first)
-                self._refuse_pruned_since(block, base)
+                self._refuse_pruned_since(block, max(after, base), upto)
                 yield from self._events_in(block, block.matching(items, after, upto))
 
     def _events_in(self, block: Block, offsets: Iterable[int]) -> list[DCBSequencedEvent]:
@@ -513,13 +525,16 @@ class SQLiteRecorder(Recorder):
             self._base_position = rows[0][0] if rows else 0
         return self._base_position
 
-    def _refuse_pruned_since(self, block: Block, base: int) -> None:
+    def _refuse_pruned_since(self, block: Block, after: int, upto: int) -> None:
         """Who reads on has counted on what is gone now."""
-        if block.beside is not None and block.last > base:
-            raise StoreError(
-                f"the ledger {self._file.path} was pruned since it was opened: the event at {block.first} may be gone; "
-                "open it again"
-            )
+        if block.beside is None or block.last <= after:
+            return
+        for offset in block.within(after, upto):
+            if not block.heads[offset]:
+                raise StoreError(
+                    f"the ledger {self._file.path} was pruned since it was opened: the event at {block.first + offset} is "
+                    "gone; open it again"
+                )
 
     def _damaged(self, first: int, error: Exception) -> LedgerDamaged:
         return LedgerDamaged(f"the ledger {self._file.path}: the block of event {first}: {error}; verify it")
@@ -721,9 +736,7 @@ def _verify_base(select: Select) -> Iterator[Problem]:
         yield Problem("ledger", None, str(error))
         return
     upto = base.position if base is not None else 0
-    ((pruned,),) = select(
-        "SELECT count(*) FROM event_block WHERE original IS NOT NULL AND first + events - 1 > ?", (upto,)
-    )
+    ((pruned,),) = select("SELECT count(*) FROM event_block WHERE original IS NOT NULL AND first > ?", (upto,))
     if pruned:
         yield Problem(
             "ledger", upto + 1, f"{pruned} blocks behind {upto} were pruned, and nothing stands for their events"
@@ -732,7 +745,7 @@ def _verify_base(select: Select) -> Iterator[Problem]:
         return
     first, hashed = 0, blake2b(digest_size=HASH_BYTES)
     while rows := select(
-        "SELECT first, content FROM event_block WHERE first > ? AND first + events - 1 <= ? ORDER BY first LIMIT ?",
+        "SELECT first, content FROM event_block WHERE first > ? AND first <= ? ORDER BY first LIMIT ?",
         (first, upto, PAGE_BLOCKS),
     ):
         for first, content in rows:

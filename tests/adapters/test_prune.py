@@ -1,9 +1,14 @@
 """Old events dropped from a ledger: what is left reads, verifies and is proved as before, and what is gone is not missed."""
 
+import gzip
 import random
+import shutil
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
@@ -11,9 +16,14 @@ from eventsourcing.persistence import IntegrityError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import proof
-from adapters.ports import Base, LedgerDamaged, StoreError
+from adapters import app, proof, reading_codec, report, retention
+from adapters.app import Outcome, Store
+from adapters.judging import fold
+from adapters.ledger import Moment, verify
+from adapters.ports import Base, LedgerDamaged, Problem, StoreError
 from adapters.proof import NotAProof
+from adapters.pruned import LATE
+from adapters.retention import Cut, NothingToPrune, Plan
 from adapters.stores.event_block import beside, content_hash, inner_hash, levels_over, path_in, root_over
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
@@ -69,13 +79,13 @@ def there(recorder: SQLiteRecorder, query: DCBQuery | None = None, after: int = 
     return [one.position for one in found]
 
 
-# Up to 16 lies in the middle of the block of 16 and 17, which stays whole.
+# Position 61 lies in the middle of the last block, of 59 to 98.
 UPTO, KEEP = 61, [1, 2, 9, 14, 21, 40, 58]
-LEFT = [*KEEP, *range(59, EVENTS + 1)]
+LEFT = [*KEEP, *range(UPTO + 1, EVENTS + 1)]
 
 
-def test_reading_skips_what_was_dropped_and_a_block_that_reaches_behind_the_base_stays_whole(recorder):
-    recorder.prune(Base(UPTO, b"what they add up to"), KEEP, {})
+def test_reading_skips_what_was_dropped_and_nothing_behind_the_base(recorder):
+    recorder.prune(Base(UPTO, b"what they add up to"), KEEP)
     assert there(recorder) == LEFT
     assert there(recorder, after=20) == [n for n in LEFT if n > 20]
     assert [one.position for one in recorder.read(after=2, limit=3)] == [9, 14, 21]
@@ -87,7 +97,7 @@ def test_reading_skips_what_was_dropped_and_a_block_that_reaches_behind_the_base
 
 
 def test_what_is_appended_after_a_pruning_takes_the_next_positions_and_its_condition_still_holds(recorder):
-    recorder.prune(Base(EVENTS, b""), [5], {})
+    recorder.prune(Base(EVENTS, b""), [5])
     odd = DCBQuery(items=[DCBQueryItem(tags=["odd:1"])])
     assert recorder.append([event_at(EVENTS + 1)], DCBAppendCondition(odd, after=EVENTS)) == EVENTS + 1
     with pytest.raises(IntegrityError):
@@ -103,7 +113,7 @@ def test_every_head_and_every_proof_of_what_is_kept_is_what_it_was(recorder, led
     told = {
         (position, upto): recorder.prove(position, upto) for upto in before for position in LEFT if position <= upto
     }
-    recorder.prune(Base(UPTO, b""), KEEP, {})
+    recorder.prune(Base(UPTO, b""), KEEP)
     assert {position: recorder.seal(position) for position in heads(recorder)} == before
     for (position, upto), proof_then in told.items():
         assert recorder.prove(position, upto) == proof_then
@@ -112,7 +122,7 @@ def test_every_head_and_every_proof_of_what_is_kept_is_what_it_was(recorder, led
 
 
 def test_a_dropped_event_is_not_proved_and_is_said_to_have_been_pruned(recorder):
-    recorder.prune(Base(UPTO, b""), KEEP, {})
+    recorder.prune(Base(UPTO, b""), KEEP)
     for position in set(range(1, EVENTS + 1)) - set(LEFT):
         with pytest.raises(StoreError, match=f"position {position}: it was dropped when the ledger was pruned up to"):
             recorder.prove(position)
@@ -124,9 +134,8 @@ def test_pruning_again_drops_more_and_leaves_the_heads_as_they_were(recorder, le
     left = list(range(1, EVENTS + 1))
     for upto in (1, 20, 28, 28, 58, EVENTS):
         keep = sorted(chance.sample([n for n in left if n <= upto], k=min(upto, 9) // 2))
-        recorder.prune(Base(upto, b"%d" % upto), keep, {})
-        last_whole = max((end for end in before if end <= upto), default=0)
-        left = [n for n in left if n in keep or n > last_whole]
+        recorder.prune(Base(upto, b"%d" % upto), keep)
+        left = [n for n in left if n in keep or n > upto]
         assert there(recorder) == left
         assert list(recorder.verify()) == []
         assert {position: recorder.seal(position) for position in heads(recorder)} == before
@@ -142,7 +151,7 @@ def test_what_was_dropped_is_in_no_byte_of_the_file_any_more(ledger_path):
         recorder = SQLiteRecorder(file)
         recorder.append([DCBEvent("T", secret, ["n:1"])])
         recorder.append([event_at(2)])
-        recorder.prune(Base(1, b""), [], {})
+        recorder.prune(Base(1, b""), [])
         assert not any(secret[:50] in path.read_bytes() for path in ledger_path.parent.iterdir())
     assert secret[:50] not in ledger_path.read_bytes()
 
@@ -151,7 +160,7 @@ def test_a_reader_that_was_open_while_events_were_dropped_says_so_and_skips_noth
     with SQLiteFile(ledger_path, "read") as file:
         reader = SQLiteRecorder(file)
         assert len(there(reader, after=EVENTS - 1)) == 1
-        recorder.prune(Base(UPTO, b""), KEEP, {})
+        recorder.prune(Base(UPTO, b""), KEEP)
         with pytest.raises(StoreError, match=r"was pruned since it was opened.*open it again"):
             list(reader.read())
         with pytest.raises(StoreError, match="open it again"):
@@ -195,7 +204,7 @@ def flip(column: str, table: str, where: str, byte: int) -> str:
     ],
 )
 def test_verify_finds_what_is_changed_in_a_pruned_ledger(recorder, ledger_file, ledger_path, statement, place):
-    recorder.prune(Base(UPTO, b"what they add up to"), KEEP, {})
+    recorder.prune(Base(UPTO, b"what they add up to"), KEEP)
     ledger_file.close()
     changed(ledger_path, statement)
     with SQLiteFile(ledger_path, "read") as file:
@@ -205,7 +214,7 @@ def test_verify_finds_what_is_changed_in_a_pruned_ledger(recorder, ledger_file, 
 
 
 def test_a_base_that_is_not_what_was_written_is_not_given_out(recorder, ledger_file, ledger_path):
-    recorder.prune(Base(UPTO, b"what they add up to"), KEEP, {})
+    recorder.prune(Base(UPTO, b"what they add up to"), KEEP)
     ledger_file.close()
     changed(ledger_path, flip("content", "base", "id = 1", 3))
     with SQLiteFile(ledger_path, "read") as file, pytest.raises(LedgerDamaged, match="added up to"):
@@ -218,13 +227,246 @@ def test_a_damaged_block_stops_the_pruning_and_the_ledger_is_as_it_was(recorder,
     with SQLiteFile(ledger_path) as file:
         recorder = SQLiteRecorder(file)
         with pytest.raises(LedgerDamaged, match="block of event 29"):
-            recorder.prune(Base(UPTO, b""), KEEP, {})
+            recorder.prune(Base(UPTO, b""), KEEP)
         assert recorder.base() is None
         assert [one.position for one in recorder.read(limit=20)] == list(range(1, 21))
 
 
 def test_a_proof_of_what_was_kept_does_not_pass_for_another_event(recorder):
-    recorder.prune(Base(UPTO, b""), KEEP, {})
+    recorder.prune(Base(UPTO, b""), KEEP)
     kept = recorder.prove(9)
     with pytest.raises(NotAProof):
         proof.check(type(kept)(**{**{name: getattr(kept, name) for name in kept.__struct_fields__}, "data": b"<8>"}))
+
+
+# ---- the ledger and what is asked of it
+
+DATA = Path(__file__).parents[1] / "incidents" / "data"
+RECORDINGS = sorted(path.parent.name for path in DATA.glob("*/audit.log.gz"))
+SHARES = (0.2, 0.5, 0.8, 1.0)
+
+
+def files_of(name: str) -> list[str]:
+    """The sources of a recording: its audit logs, what watches showed, its nodes' ipsets."""
+    return [str(path) for path in sorted((DATA / name).iterdir()) if path.name.startswith(("audit", "watch.", "ipset"))]
+
+
+def answers(store: Store, outcome: Outcome) -> dict[str, Any]:
+    """All that is told, but for what has to differ: the digest, and that something was pruned."""
+    told = report.document(store, outcome)
+    del told["sources"], told["ledger"]["digest"], told["coverage"]["pruned"]
+    return {**told, "activity": outcome.judged.reading.trail.by_actor}
+
+
+def asked(path: Path) -> dict[str, Any]:
+    """What is told of a kept ledger to who asks, by folding it."""
+    with app.opened(str(path), "read") as store:
+        return answers(store, app.conclude(store, fold(store.ledger), []))
+
+
+def replayed(path: Path, files: Sequence[str]) -> dict[str, Any]:
+    with app.opened(str(path)) as store:
+        return answers(store, app.replay(store, files))
+
+
+def position_at(path: Path, share: float) -> int:
+    with app.opened(str(path), "read") as store:
+        positions = [placed.position for placed in store.ledger.events()]
+        return positions[int(len(positions) * share)] if share < 1 else positions[-1] + 1
+
+
+def pruned_at(path: Path, position: int) -> Plan:
+    with app.opened(str(path)) as store:
+        plan = retention.planned(store.recorder, store.journal, store.ledger, Cut(None, position))
+        retention.prune(store.recorder, plan)
+        return plan
+
+
+def problems_of(path: Path, attestation: proof.Attestation | None = None) -> list[Problem]:
+    with app.opened(str(path), "read") as store:
+        found = [*store.container.verify(), *store.recorder.verify(), *store.journal.verify()]
+        found += verify(store.recorder)
+        if attestation is not None:
+            found += proof.against(store.recorder, attestation)
+        return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A recording replayed into a ledger, once; tests work on copies."""
+
+    @cache
+    def of(name: str) -> Path:
+        path = tmp_path_factory.mktemp(name) / "whole.ledger"
+        replayed(path, files_of(name))
+        return path
+
+    return of
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_all_that_is_told_of_a_recording_is_the_same_when_its_old_events_are_gone(name, whole, tmp_path):
+    before = asked(whole(name))
+    with app.opened(str(whole(name)), "read") as store:
+        attestation = proof.attested(store.recorder, "shop")
+        cited = {witness.at for finding in before["findings"] for witness in finding["witnesses"]}
+    path = Path(shutil.copy(whole(name), tmp_path / "shop.ledger"))
+    dropped = 0
+    for share in SHARES:  # pruned again and again
+        dropped += pruned_at(path, position_at(whole(name), share)).events
+        assert asked(path) == before, share
+        assert problems_of(path, attestation) == [], share
+        with app.opened(str(path), "read") as store:
+            assert store.ledger.base is not None
+            assert store.ledger.base.dropped == dropped
+            assert sum(1 for _ in store.recorder.read()) == store.recorder.head() - dropped
+            for at in cited:
+                proof.check(store.recorder.prove(store.ledger.position_of(at), attestation.position))
+    assert replayed(path, files_of(name)) == before
+    with app.opened(str(path), "read") as store:
+        assert store.recorder.head() == attestation.position
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_each_resource_keeps_its_first_and_its_last_event(name, whole, tmp_path):
+    path = Path(shutil.copy(whole(name), tmp_path / "shop.ledger"))
+    with app.opened(str(path), "read") as store:
+        every = [(placed.at, placed.position, placed.data) for placed in store.ledger.events()]
+        of: dict[Any, list[int]] = {}
+        for placed in store.ledger.events():
+            of.setdefault((placed.event.key, placed.event.uid), []).append(placed.position)
+    pruned_at(path, position_at(path, 1.0))
+    with app.opened(str(path), "read") as store:
+        kept = [(placed.at, placed.position, placed.data) for placed in store.ledger.kept()]
+        assert set(kept) < set(every)
+        positions = {position for _, position, _ in kept}
+        assert all({positions_of[0], positions_of[-1]} <= positions for positions_of in of.values())
+        assert list(store.ledger.events()) == []
+        for at, position, data in kept:
+            assert store.ledger.event_at(at)[:2] == (at, position)
+            assert store.ledger.event_at(at).data == data
+        at, position, _ = next(one for one in every if one[1] not in positions)
+        with pytest.raises(StoreError, match=f"position {position} .* was pruned"):
+            store.ledger.event_at(at)
+
+
+@pytest.mark.parametrize("name", ["mixed-small", "s4-buggy", "s2-buggy-A", "quirks-truncate"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_what_comes_later_is_judged_as_if_nothing_had_been_pruned(name, share, tmp_path):
+    lines = gzip.decompress((DATA / name / "audit.log.gz").read_bytes()).splitlines(keepends=True)
+    first, rest = tmp_path / "first.log", tmp_path / "rest.log"
+    first.write_bytes(b"".join(lines[: len(lines) // 2]))
+    rest.write_bytes(b"".join(lines[len(lines) // 2 :]))
+    path, control = tmp_path / "shop.ledger", tmp_path / "control.ledger"
+    replayed(path, [str(first)])
+    shutil.copy(path, control)
+    pruned_at(path, position_at(path, share))
+    told, wanted = replayed(path, [str(rest)]), replayed(control, [str(rest)])
+    assert told["coverage"] == wanted["coverage"]
+    assert told == wanted
+    assert problems_of(path) == []
+
+
+def test_a_record_that_belongs_before_what_was_pruned_is_kept_aside_and_said_to_be(tmp_path):
+    lines = gzip.decompress((DATA / "s4-buggy" / "audit.log.gz").read_bytes()).splitlines(keepends=True)
+    path, late, rest = tmp_path / "shop.ledger", tmp_path / "late.log", tmp_path / "rest.log"
+    chosen = next(n for n, line in enumerate(lines) if b'"verb":"patch"' in line and b'"code":200' in line)
+    late.write_bytes(lines[chosen])
+    rest.write_bytes(b"".join(lines[:chosen] + lines[chosen + 1 :]))
+    before = replayed(path, [str(rest)])
+    pruned_at(path, position_at(path, 0.9))
+    for _ in range(2):  # again, and told once
+        with app.opened(str(path)) as store:
+            outcome = app.replay(store, [str(late)])
+            assert outcome.judged.late == 1
+            (aside,) = [one for one in store.journal.kept_aside() if one.reason.startswith(LATE)]
+            assert (aside.path, aside.line) == (str(late), 1)
+            told = report.document(store, outcome)
+            assert told["coverage"]["pruned"]["late"] == 1
+            assert [one["id"] for one in told["findings"]] == [one["id"] for one in before["findings"]]
+    pruned_at(path, position_at(path, 1.0))
+    with app.opened(str(path)) as store:
+        outcome = app.replay(store, [str(rest)])
+        assert outcome.judged.late == 1
+        assert any(entry.payload == lines[chosen].rstrip(b"\n") for entry in store.journal.read())
+    assert problems_of(path) == []
+
+
+def test_superseded_generations_go_and_the_places_of_the_current_one_stay(tmp_path):
+    lines = gzip.decompress((DATA / "s4-buggy" / "audit.log.gz").read_bytes()).splitlines(keepends=True)
+    files = []
+    for number in (2, 0, 1):  # each comes before the one that was read last, or in its midst
+        files.append(tmp_path / f"{number}.log")
+        files[-1].write_bytes(b"".join(lines[number::3]))
+    path = tmp_path / "shop.ledger"
+    for file in files:
+        before = replayed(path, [str(file)])
+    assert before["ledger"]["generation"] > 1
+    plan = pruned_at(path, position_at(path, 0.9))
+    assert plan.events > 50
+    assert asked(path) == before
+    assert problems_of(path) == []
+    assert replayed(path, [str(file) for file in files]) == before
+
+
+def test_the_payloads_of_what_is_decided_go_with_it_and_a_repeat_is_still_told(whole, tmp_path):
+    path = Path(shutil.copy(whole("mixed-small"), tmp_path / "shop.ledger"))
+    with app.opened(str(path), "read") as store:
+        before = list(store.journal.read())
+    pruned_at(path, position_at(path, 0.5))
+    with app.opened(str(path)) as store:
+        after = list(store.journal.read())
+        gone = [entry for entry in after if entry.heads]
+        assert len(before) // 3 < len(gone) < len(before)
+        assert all(not entry.payload for entry in gone)
+        assert [entry for entry in after if not entry.heads] == [
+            one for one in before if not after[one.number - 1].heads
+        ]
+        assert [(one.number, one.identity, one.line) for one in after] == [
+            (b.number, b.identity, b.line) for b in before
+        ]
+        outcome = app.replay(store, files_of("mixed-small"))
+        assert sum(tally.duplicates for tally in outcome.tallies) == len(before)
+        assert store.journal.head() == len(before)
+
+
+def test_a_moment_before_what_was_pruned_is_refused_and_a_later_one_is_answered(whole, tmp_path):
+    path = Path(shutil.copy(whole("s4-buggy"), tmp_path / "shop.ledger"))
+    pruned_at(path, position_at(path, 0.5))
+    with app.opened(str(path), "read") as store, app.opened(str(whole("s4-buggy")), "read") as control:
+        base = store.ledger.base
+        assert base is not None
+        assert store.checkpoints is not None
+        for moment in (Moment(base.latest - 1, None), Moment(None, base.anchor - 1)):
+            for ask in (partial(fold, store.ledger), store.checkpoints.world_at):
+                with pytest.raises(StoreError, match="was pruned from this ledger on"):
+                    ask(moment)
+        for moment in (Moment(base.latest, None), Moment(base.latest + 3_000_000, None), Moment(None, base.anchor + 2)):
+            wanted = fold(control.ledger, moment).reading
+            world, at = store.checkpoints.world_at(moment)
+            assert fold(store.ledger, moment).reading.at == wanted.at == at
+            for key, resource in wanted.world.live.items():
+                of_checkpoint = store.checkpoints.resource_at(key, moment)
+                assert of_checkpoint is not None
+                assert of_checkpoint.fields == world.live[key].fields == resource.fields
+
+
+def test_what_is_remembered_comes_back_as_it_was_and_other_rules_than_these_refuse_it(whole, monkeypatch):
+    with app.opened(str(whole("mixed-small")), "read") as store:
+        reading = fold(store.ledger).reading
+    content, places = reading_codec.encode(reading)
+    back = reading_codec.decode(content)
+    assert reading_codec.encode(back) == (content, places)
+    assert back.memberships is back.judge.rules[6].memberships  # type: ignore[attr-defined]  # shared as it was
+    assert {resource.born_at for resource in reading.world.live.values()} <= places
+    with pytest.raises(LedgerDamaged):
+        reading_codec.decode(content[:-5])
+    monkeypatch.setattr(reading_codec, "_declared", lambda kind: ("something", "else"))
+    with pytest.raises(StoreError, match="pruned by another netledger, whose rules remember other things"):
+        reading_codec.decode(content)
+
+
+def test_there_is_nothing_to_prune_where_nothing_lies_before(whole, tmp_path):
+    path = Path(shutil.copy(whole("s0-buggy"), tmp_path / "shop.ledger"))
+    with app.opened(str(path)) as store, pytest.raises(NothingToPrune, match="no event before that"):
+        retention.planned(store.recorder, store.journal, store.ledger, Cut(Moment(1, None)))
