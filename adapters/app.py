@@ -19,6 +19,7 @@ from adapters.judging import Judged, fold, judge
 from adapters.ledger import Ledger, Moment
 from adapters.ordering import Heads
 from adapters.ports import Container, Journal, Mode, Recorder
+from adapters.pruned import require_whole
 from adapters.sources import audit_log, dialects
 from adapters.sources.dialect import About, NotARecord, iso, moment
 from adapters.stores import backends, sqlite
@@ -138,6 +139,7 @@ def export(store: Store, left_out: Callable[[], None] = lambda: None) -> Iterato
     Commands are left out, and `left_out` is told of each: they are decided where they are given, and what is read from
     a file was observed. What was kept aside is no record.
     """
+    require_whole(store.recorder.base(), "be exported as records")
     from adapters.sources import cloudevents  # what reads them reads objects too: only an export needs it here
 
     sources = {source.id: source for source in store.journal.sources()}

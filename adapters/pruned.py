@@ -14,7 +14,8 @@ import msgspec
 import zstandard
 
 from adapters import reading_codec
-from adapters.ports import Base, LedgerDamaged
+from adapters.ports import Base, LedgerDamaged, StoreError
+from adapters.sources.dialect import iso
 from domain.operations import OrderKey
 from projections.reading import Reading
 
@@ -63,6 +64,11 @@ class Decided(msgspec.Struct, kw_only=True, dict=True):
     def _has(self, number: int) -> bool:
         return number <= self.records and bool(self.bits[number >> 3] >> (number & 7) & 1)
 
+    @property
+    def count(self) -> int:
+        """How many records are decided, or evidence of one that is."""
+        return int.from_bytes(self.bits, "little").bit_count() + len(self.evidence_hashes)
+
     @cached_property
     def bits(self) -> bytes:
         """A bit for each record."""
@@ -109,6 +115,15 @@ class Pruned(msgspec.Struct, kw_only=True):
         """Whether a record came since, and belongs before the end of what was pruned."""
         return number in self.decided.late or (
             number > self.decided.records and self.order is not None and order <= self.order
+        )
+
+
+def require_whole(base: Base | None, what: str) -> None:
+    """Raises `StoreError` where events were pruned from a ledger: it cannot `what` then."""
+    if base is not None:
+        raise StoreError(
+            f"events before {iso(read(base).latest)} were pruned from this ledger, so it cannot {what}; take its file "
+            "as it is while nobody writes it, or use a copy from before the pruning"
         )
 
 

@@ -372,6 +372,8 @@ def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
     for clock in coverage["clocks"]:
         yield from paper.row("clock", _ahead(clock))
     yield from paper.row("missing", missing(coverage) or NOTHING)
+    if gone := coverage["pruned"]:
+        yield from paper.row("pruned", f"{gone['events']:,} events before {gone['before'][:19]}Z, on {gone['on'][:10]}")
     yield from paper.row("ledger", f"generation {ledger['generation']}, digest {ledger['digest']}")
     if report["findings"]:
         yield ""
@@ -442,6 +444,11 @@ def missing(coverage: dict[str, Any], sources: Sequence[dict[str, Any]] = ()) ->
         ),
         (len(coverage["gaps"]), "change whose own record is missing", "changes whose own records are missing"),
         (len(coverage["silences"]), "silence in an audit log", "silences in audit logs"),
+        (
+            (coverage.get("pruned") or {}).get("late", 0),
+            "record that belongs before what was pruned",
+            "records that belong before what was pruned",
+        ),
         (sum(source["unrecognised"] for source in known), "unreadable record", "unreadable records"),
         (len(sources) - len(known), "file in no known format", "files in no known format"),
     ]
@@ -458,7 +465,16 @@ def as_of(coverage: dict[str, Any]) -> str:
     """What an answer rests on, in one line."""
     revisions = coverage["revisions"]
     at = f"revision {revisions[1]}, " if revisions else ""
-    return f"as of {at}{coverage['to'] or 'the beginning'}; missing: {missing(coverage) or NOTHING}"
+    return (
+        f"as of {at}{coverage['to'] or 'the beginning'}; missing: {missing(coverage) or NOTHING}{pruned_in(coverage)}"
+    )
+
+
+def pruned_in(coverage: dict[str, Any]) -> str:
+    """That old events are gone, in words to add; empty where none are."""
+    if (gone := coverage.get("pruned")) is None:
+        return ""
+    return f"; pruned before {gone['before'][:19]}Z (revision {gone['revision']})"
 
 
 def _stretch(first: str | None, last: str | None) -> str:

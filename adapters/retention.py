@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from adapters import pruned, reading_codec
+from adapters.app import NotAMoment, read_moment
 from adapters.judging import Judged
 from adapters.ledger import Ledger, Moment, Placed
 from adapters.ordering import heads_of, in_order
@@ -58,10 +59,22 @@ class Plan(NamedTuple):
     size: int
     oldest: int
     newest: int
+    records: int
+    """How many records of the journal lose their payload, about."""
 
 
 class NothingToPrune(Exception):
     """There is nothing that could be dropped. The message says why."""
+
+
+def read_cut(text: str) -> Cut:
+    """`--before`: a time, a revision (digits), or `position:N`. Raises `NotAMoment`."""
+    if text.startswith(POSITION):
+        number = text.removeprefix(POSITION)
+        if not number.isdecimal():
+            raise NotAMoment(f"{text!r} names no position; such as {POSITION}5000, as `netledger history` shows them")
+        return Cut(None, int(number))
+    return Cut(read_moment(text))
 
 
 def planned(recorder: Recorder, journal: Journal, ledger: Ledger, cut: Cut) -> Plan:
@@ -112,7 +125,8 @@ def planned(recorder: Recorder, journal: Journal, ledger: Ledger, cut: Cut) -> P
         dropped=events + (before.dropped if before is not None else 0),
         decided=_decided(journal, order, before),
     )
-    return Plan(made, keep, events, size, oldest or 0, newest)
+    records = made.decided.count - (before.decided.count if before is not None else 0)
+    return Plan(made, keep, events, size, oldest or 0, newest, records)
 
 
 def prune(recorder: Recorder, plan: Plan) -> None:

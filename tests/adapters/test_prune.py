@@ -1,16 +1,25 @@
 """Old events dropped from a ledger: what is left reads, verifies and is proved as before, and what is gone is not missed."""
 
 import gzip
+import json
 import random
+import re
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from click.testing import CliRunner, Result
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
 from eventsourcing.persistence import IntegrityError
 from hypothesis import given
@@ -18,6 +27,7 @@ from hypothesis import strategies as st
 
 from adapters import app, proof, reading_codec, report, retention
 from adapters.app import Outcome, Store
+from adapters.cli import cli
 from adapters.judging import fold
 from adapters.ledger import Moment, verify
 from adapters.ports import Base, LedgerDamaged, Problem, StoreError
@@ -27,6 +37,7 @@ from adapters.retention import Cut, NothingToPrune, Plan
 from adapters.stores.event_block import beside, content_hash, inner_hash, levels_over, path_in, root_over
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
+from tests.adapters.conftest import LONG_SEARCH
 
 # ---- one block
 
@@ -243,6 +254,7 @@ def test_a_proof_of_what_was_kept_does_not_pass_for_another_event(recorder):
 
 DATA = Path(__file__).parents[1] / "incidents" / "data"
 RECORDINGS = sorted(path.parent.name for path in DATA.glob("*/audit.log.gz"))
+SCHEMA = json.loads((Path(report.__file__).parent / "schemas" / "replay-v1.json").read_text())
 SHARES = (0.2, 0.5, 0.8, 1.0)
 
 
@@ -276,6 +288,7 @@ def position_at(path: Path, share: float) -> int:
 
 
 def pruned_at(path: Path, position: int) -> Plan:
+    """Raises `NothingToPrune`."""
     with app.opened(str(path)) as store:
         plan = retention.planned(store.recorder, store.journal, store.ledger, Cut(None, position))
         retention.prune(store.recorder, plan)
@@ -309,25 +322,29 @@ def test_all_that_is_told_of_a_recording_is_the_same_when_its_old_events_are_gon
     before = asked(whole(name))
     with app.opened(str(whole(name)), "read") as store:
         attestation = proof.attested(store.recorder, "shop")
-        cited = {witness.at for finding in before["findings"] for witness in finding["witnesses"]}
+        cited = {witness["position"] for finding in before["findings"] for witness in finding["witnesses"]}
     path = Path(shutil.copy(whole(name), tmp_path / "shop.ledger"))
     dropped = 0
-    for share in SHARES:  # pruned again and again
-        dropped += pruned_at(path, position_at(whole(name), share)).events
+    for share in SHARES if name != "mixed-seed7" or LONG_SEARCH else SHARES[-2:]:  # pruned again and again
+        try:
+            dropped += pruned_at(path, position_at(whole(name), share)).events
+        except NothingToPrune:
+            assert share < SHARES[-1]
+            continue
         assert asked(path) == before, share
         assert problems_of(path, attestation) == [], share
         with app.opened(str(path), "read") as store:
             assert store.ledger.base is not None
             assert store.ledger.base.dropped == dropped
             assert sum(1 for _ in store.recorder.read()) == store.recorder.head() - dropped
-            for at in cited:
-                proof.check(store.recorder.prove(store.ledger.position_of(at), attestation.position))
+            for position in cited:
+                proof.check(store.recorder.prove(position, attestation.position))
     assert replayed(path, files_of(name)) == before
     with app.opened(str(path), "read") as store:
         assert store.recorder.head() == attestation.position
 
 
-@pytest.mark.parametrize("name", RECORDINGS)
+@pytest.mark.parametrize("name", RECORDINGS if LONG_SEARCH else [name for name in RECORDINGS if name != "mixed-seed7"])
 def test_each_resource_keeps_its_first_and_its_last_event(name, whole, tmp_path):
     path = Path(shutil.copy(whole(name), tmp_path / "shop.ledger"))
     with app.opened(str(path), "read") as store:
@@ -342,7 +359,7 @@ def test_each_resource_keeps_its_first_and_its_last_event(name, whole, tmp_path)
         positions = {position for _, position, _ in kept}
         assert all({positions_of[0], positions_of[-1]} <= positions for positions_of in of.values())
         assert list(store.ledger.events()) == []
-        for at, position, data in kept:
+        for at, position, data in kept[:: len(kept) // 50 + 1]:
             assert store.ledger.event_at(at)[:2] == (at, position)
             assert store.ledger.event_at(at).data == data
         at, position, _ = next(one for one in every if one[1] not in positions)
@@ -352,11 +369,14 @@ def test_each_resource_keeps_its_first_and_its_last_event(name, whole, tmp_path)
 
 @pytest.mark.parametrize("name", ["mixed-small", "s4-buggy", "s2-buggy-A", "quirks-truncate"])
 @pytest.mark.parametrize("share", [0.3, 0.9])
-def test_what_comes_later_is_judged_as_if_nothing_had_been_pruned(name, share, tmp_path):
+def test_what_comes_later_is_judged_as_if_nothing_had_been_pruned(name, share, whole, tmp_path):
     lines = gzip.decompress((DATA / name / "audit.log.gz").read_bytes()).splitlines(keepends=True)
+    with app.opened(str(whole(name)), "read") as store:
+        recognised = sorted(entry.line for entry in store.journal.read() if b'"auditID"' in entry.payload)
     first, rest = tmp_path / "first.log", tmp_path / "rest.log"
-    first.write_bytes(b"".join(lines[: len(lines) // 2]))
-    rest.write_bytes(b"".join(lines[len(lines) // 2 :]))
+    middle = recognised[len(recognised) // 2]
+    first.write_bytes(b"".join(lines[:middle]))
+    rest.write_bytes(b"".join(lines[middle:]))
     path, control = tmp_path / "shop.ledger", tmp_path / "control.ledger"
     replayed(path, [str(first)])
     shutil.copy(path, control)
@@ -383,6 +403,7 @@ def test_a_record_that_belongs_before_what_was_pruned_is_kept_aside_and_said_to_
             assert (aside.path, aside.line) == (str(late), 1)
             told = report.document(store, outcome)
             assert told["coverage"]["pruned"]["late"] == 1
+            jsonschema.validate(told, SCHEMA, cls=jsonschema.Draft202012Validator)
             assert [one["id"] for one in told["findings"]] == [one["id"] for one in before["findings"]]
     pruned_at(path, position_at(path, 1.0))
     with app.opened(str(path)) as store:
@@ -470,3 +491,142 @@ def test_there_is_nothing_to_prune_where_nothing_lies_before(whole, tmp_path):
     path = Path(shutil.copy(whole("s0-buggy"), tmp_path / "shop.ledger"))
     with app.opened(str(path)) as store, pytest.raises(NothingToPrune, match="no event before that"):
         retention.planned(store.recorder, store.journal, store.ledger, Cut(Moment(1, None)))
+
+
+# ---- killed
+
+KILLS = 60 if LONG_SEARCH else 6
+
+
+def test_a_ledger_whose_pruning_was_killed_is_as_it_was_or_pruned_and_tells_the_same(whole, tmp_path):
+    before = asked(whole("mixed-small"))
+    position = position_at(whole("mixed-small"), 1.0)
+    chance = random.Random()
+    for kill in range(KILLS):
+        path = Path(shutil.copy(whole("mixed-small"), tmp_path / f"{kill}.ledger"))
+        command = [sys.executable, "-m", "tests.adapters.prune_child", str(path), str(position)]
+        # On average it takes some 50 ms to rewrite and give the space back.
+        delay = chance.uniform(0, 0.06)
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            assert process.stdout.readline().startswith(b"begun")
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+            done = b"done" in process.stdout.read()
+        told = f"killed {delay:.4f} s after it began to write"
+        with app.opened(str(path)) as store:
+            is_pruned = store.ledger.base is not None
+            assert is_pruned or not done, told
+        assert problems_of(path) == [], told
+        assert asked(path) == before, told
+        if not is_pruned:
+            pruned_at(path, position)
+            assert asked(path) == before, told
+
+
+# ---- the command line
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+@pytest.fixture
+def kept(whole, tmp_path) -> str:
+    return str(shutil.copy(whole("mixed-small"), tmp_path / "shop.ledger"))
+
+
+def test_prune_says_what_would_go_and_does_nothing_without_a_yes(kept):
+    before = Path(kept).read_bytes()
+    asked_for = run("prune", "--before", "position:1000", "--ledger", kept)
+    assert asked_for.exit_code == 2
+    assert re.search(
+        r"would drop [\d,]+ of 1,334 events \([\d,]+ bytes\) from 2026-\S+Z to 2026-\S+Z, up to position 999, and what "
+        r"[\d,]+ records said from .*shop\.ledger; [\d,]+ of the events up to there would stay",
+        asked_for.stderr,
+    )
+    assert "nothing was dropped; add --yes to do it" in asked_for.stderr
+    assert Path(kept).read_bytes() == before
+
+
+def test_prune_with_yes_drops_and_every_question_is_answered_as_before_but_for_what_is_gone(kept, tmp_path):
+    questions = [
+        ("findings", "-o", "json"),
+        ("get", "subnets", "-o", "json"),
+        ("get", "vpcs", "-o", "json"),
+        ("get", "eips", "-o", "json"),
+    ]
+    before = [run(*question, "--ledger", kept).stdout for question in questions]
+    head = tmp_path / "head.json"
+    head.write_text(run("attest", "--ledger", kept).stdout)
+    pruned = run("prune", "--before", "position:1200", "--yes", "--ledger", kept)
+    assert pruned.exit_code == 0, pruned.stderr
+    assert re.search(r"dropped \d+ of 1,334 events .* has [\d,]+ bytes now instead of [\d,]+", pruned.stdout)
+    assert [run(*question, "--ledger", kept).stdout for question in questions] == before
+    assert "; pruned before 2026-" in run("get", "vpcs", "--ledger", kept).stderr
+    verified = run("verify", "--every-event", "--against", str(head), "--ledger", kept)
+    assert verified.exit_code == 0, verified.stderr
+    again = run("prune", "--before", "position:1200", "--yes", "--ledger", kept)
+    assert again.exit_code == 0
+    assert "nothing was dropped from" in again.stdout
+    rebuilt = run("rebuild", "--ledger", kept)
+    assert rebuilt.exit_code == 0, rebuilt.stderr
+    assert [run(*question, "--ledger", kept).stdout for question in questions] == before
+
+
+def test_history_and_get_at_say_that_events_were_pruned(kept):
+    with app.opened(kept, "read") as store:
+        keys = Counter(placed.event.key for placed in store.ledger.events() if placed.event.key.kind == "vpc")
+    name = keys.most_common(1)[0][0].name
+    whole_history = json.loads(run("history", f"vpc/{name}", "-o", "json", "--ledger", kept).stdout)
+    run("prune", "--before", "position:1200", "--yes", "--ledger", kept)
+    history = run("history", f"vpc/{name}", "-o", "json", "--ledger", kept)
+    rows = json.loads(history.stdout)
+    assert rows[0] == whole_history[0]
+    assert rows[-1] == whole_history[-1]
+    assert len(rows) < len(whole_history)
+    assert f"vpc/{name}: events before 2026-" in history.stderr
+    then = run("get", "vpcs", "--at", str(rows[0]["revision"]), "--ledger", kept)
+    assert then.exit_code == 2
+    assert "was pruned from this ledger on" in then.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("copy", "--to", "other.ledger"), ("export", "x.netledger"), ("export",), ("rejudge",)], ids=" ".join
+)
+def test_what_needs_all_records_is_refused_on_a_pruned_ledger(kept, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("prune", "--before", "position:1200", "--yes", "--ledger", kept)
+    where = ("--from", kept) if command[0] == "copy" else ("--ledger", kept)
+    refused = run(*command, *where)
+    assert refused.exit_code == 2
+    assert "were pruned from this ledger, so it cannot" in refused.stderr
+
+
+def test_events_of_a_pruned_ledger_are_still_printed_kept_ones_first(kept):
+    whole_export = [json.loads(line) for line in run("export", "-o", "jsonl", "--ledger", kept).stdout.splitlines()]
+    run("prune", "--before", "position:1200", "--yes", "--ledger", kept)
+    export = [json.loads(line) for line in run("export", "-o", "jsonl", "--ledger", kept).stdout.splitlines()]
+    assert len(export) < len(whole_export)
+    assert [one for one in whole_export if one in export] == export
+    assert export[-134:] == whole_export[-134:]
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [("position:x", "names no position"), ("yesterday", "is neither a revision"), ("position:1", None), ("1", None)],
+)
+def test_a_cut_that_cannot_be_meant_is_refused_and_one_before_everything_drops_nothing(kept, before, told):
+    result = run("prune", "--before", before, "--yes", "--ledger", kept)
+    if told is None:
+        assert result.exit_code == 0
+        assert "nothing was dropped from" in result.stdout
+    else:
+        assert result.exit_code == 2
+        assert told in result.stderr
+
+
+def test_a_server_that_keeps_a_chain_says_how_to_prune_its_ledger(redis_address):
+    with app.opened(redis_address()) as store, pytest.raises(StoreError, match="netledger copy"):
+        retention.planned(store.recorder, store.journal, store.ledger, Cut(None, 5))
