@@ -57,7 +57,7 @@ class Spacing(NamedTuple):
     """Places from one checkpoint to the next, at least."""
     for_each_live: int = 4
     """As many places for each live resource, at least: what a checkpoint costs is shared by the events before it."""
-    mark: int = 1_000
+    mark: int = 250
     """Places from one mark to the next."""
     chunk: int = 256
     """Resources in one chunk, about."""
@@ -153,7 +153,8 @@ class _Unusable(Exception):
     """What is in the file is not what was written into it."""
 
 
-_ERRORS: Final = (_Unusable, sqlite3.Error, OSError)
+# SQLite quotes what it found in a damaged file, and that need not be text.
+_ERRORS: Final = (_Unusable, sqlite3.Error, OSError, UnicodeDecodeError)
 _SPARED: Final = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -644,7 +645,7 @@ def _begun(connection: sqlite3.Connection) -> Iterator[None]:
 def _is_damage(error: Exception) -> bool:
     """Whether it says that the file is not what was written, and not that it is in use, or may not be written."""
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, _Unusable) or (
+    return isinstance(error, (_Unusable, UnicodeDecodeError)) or (
         isinstance(error, sqlite3.Error) and (code is None or code & 0xFF not in _SPARED)
     )
 

@@ -328,7 +328,7 @@ def judged_in_parts(path: Path, parts: Sequence[Path], spacing: Spacing) -> None
             checkpoints = Checkpoints(beside(str(path), "checkpoints"), ledger, recorder, spacing)
             with checkpoints.making() as maker:
                 judge(journal, ledger, maker=maker)
-            assert maker.is_kept
+                assert maker.is_kept
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (2, 1, 0), (1, 2, 0)])
