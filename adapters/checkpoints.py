@@ -63,6 +63,9 @@ class Spacing(NamedTuple):
     """Resources in one chunk, about."""
 
 
+SPACING: Final = Spacing()
+
+
 class Mark(NamedTuple):
     """A place in the order and its position in the log; the latest time and the highest anchor of all events up to it."""
 
@@ -169,7 +172,7 @@ _SPARED: Final = {
 class Checkpoints:
     """Those of one ledger. Nothing here fails because of their file: without it an answer takes longer, and is the same."""
 
-    def __init__(self, path: Path, ledger: Ledger, recorder: Recorder, spacing: Spacing = Spacing()) -> None:  # noqa: B008
+    def __init__(self, path: Path, ledger: Ledger, recorder: Recorder, spacing: Spacing = SPACING) -> None:
         """`recorder` is the ledger's; `path` is where they are kept (`backends.beside`)."""
         self.path = path
         self.spacing = spacing
