@@ -335,7 +335,7 @@ def judged_in_parts(path: Path, parts: Sequence[Path], spacing: Spacing) -> None
 
 @pytest.mark.parametrize("order", [(2, 0, 1), *([(0, 1, 2), (2, 1, 0), (1, 2, 0)] if LONG_SEARCH else [])])
 def test_a_generation_that_begins_in_the_middle_keeps_what_comes_before_it(order, tmp_path, monkeypatch):
-    monkeypatch.setattr("adapters.judging.BATCH_EVENTS", 60)
+    monkeypatch.setattr("adapters.judging.BATCH_EVENTS", 300)
     parts = recording("mixed-seed7")
     path = tmp_path / "kept.ledger"
     done: list[Path] = []
