@@ -57,10 +57,13 @@ class Spacing(NamedTuple):
     """Places from one checkpoint to the next, at least."""
     for_each_live: int = 4
     """As many places for each live resource, at least: what a checkpoint costs is shared by the events before it."""
-    mark: int = 1_000
+    mark: int = 250
     """Places from one mark to the next."""
     chunk: int = 256
     """Resources in one chunk, about."""
+
+
+SPACING: Final = Spacing()
 
 
 class Mark(NamedTuple):
@@ -159,7 +162,8 @@ class _Unusable(Exception):
     """What is in the file is not what was written into it."""
 
 
-_ERRORS: Final = (_Unusable, sqlite3.Error, OSError)
+# SQLite quotes what it found in a damaged file, and that need not be text.
+_ERRORS: Final = (_Unusable, sqlite3.Error, OSError, UnicodeDecodeError)
 _SPARED: Final = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -174,7 +178,7 @@ _SPARED: Final = {
 class Checkpoints:
     """Those of one ledger. Nothing here fails because of their file: without it an answer takes longer, and is the same."""
 
-    def __init__(self, path: Path, ledger: Ledger, recorder: Recorder, spacing: Spacing = Spacing()) -> None:  # noqa: B008
+    def __init__(self, path: Path, ledger: Ledger, recorder: Recorder, spacing: Spacing = SPACING) -> None:
         """`recorder` is the ledger's; `path` is where they are kept (`backends.beside`)."""
         self.path = path
         self.spacing = spacing
@@ -669,7 +673,7 @@ def _begun(connection: sqlite3.Connection) -> Iterator[None]:
 def _is_damage(error: Exception) -> bool:
     """Whether it says that the file is not what was written, and not that it is in use, or may not be written."""
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, _Unusable) or (
+    return isinstance(error, (_Unusable, UnicodeDecodeError)) or (
         isinstance(error, sqlite3.Error) and (code is None or code & 0xFF not in _SPARED)
     )
 

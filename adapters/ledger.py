@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from itertools import takewhile
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
@@ -31,6 +32,15 @@ NO_KEY = Key("", "", "")
 
 START = (0, 0)
 """The place and the position that come before all others."""
+
+
+@runtime_checkable
+class Paged(Protocol):
+    """A recorder that can also stop looking at a position."""
+
+    def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
+        """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
+        ...
 
 
 class Placed(NamedTuple):
@@ -143,11 +153,19 @@ class Ledger:
         """The events on just this resource of the positions `after` < position <= `upto`, in order; `at` is 0."""
         # What names it bears its tag too, and is passed over undecoded.
         needle = msgspec.msgpack.encode(key)
-        for found in self._found(DCBQuery(items=[DCBQueryItem(tags=[key.tag])]), after):
-            if found.position > upto:
-                return
-            if needle in found.event.data and (event := codec.decode(found.event.data)).key == key:
-                yield Placed(0, found.position, event, found.event.data)
+        query = DCBQuery(items=[DCBQueryItem(tags=[key.tag])])
+        for span in self._spans:
+            first, last = max(span.after, after), upto if span.upto is None else min(span.upto, upto)
+            for found in self._between(query, first, last) if first < last else ():
+                if needle in found.event.data and (event := codec.decode(found.event.data)).key == key:
+                    yield Placed(0, found.position, event, found.event.data)
+
+    def _between(self, query: DCBQuery, after: int, upto: int) -> Iterator[DCBSequencedEvent]:
+        if isinstance(self.recorder, Paged):
+            # Else a long log's index is looked through to its end.
+            yield from self.recorder.page(query, after, upto, upto - after)
+            return
+        yield from takewhile(lambda found: found.position <= upto, self.recorder.read(query, after=after))
 
     def keeps(self, position: int) -> bool:
         """Whether what stands at a position belongs to the current generation. Its place is then what it ever was."""
