@@ -630,3 +630,31 @@ def test_a_cut_that_cannot_be_meant_is_refused_and_one_before_everything_drops_n
 def test_a_server_that_keeps_a_chain_says_how_to_prune_its_ledger(redis_address):
     with app.opened(redis_address()) as store, pytest.raises(StoreError, match="netledger copy"):
         retention.planned(store.recorder, store.journal, store.ledger, Cut(None, 5))
+
+
+# ---- for ever
+
+
+def test_a_ledger_that_the_first_release_pruned_still_opens_and_tells_what_it_told(tmp_path):
+    path = Path(shutil.copy(Path(__file__).parent / "data" / "pruned-1.ledger", tmp_path / "shop.ledger"))
+    shutil.copy(DATA / "s4-buggy" / "audit.log.gz", tmp_path / "audit.log.gz")
+    before = asked(path)
+    assert [(one["rule"], one["resource"]["name"], one["status"]) for one in before["findings"]] == [
+        ("NL106", "eip-1", "open")
+    ]
+    assert problems_of(path) == []
+    with app.opened(str(path)) as store:
+        base = store.ledger.base
+        assert base is not None
+        assert (base.at, base.by, base.dropped) == (99, "somebody", 51)
+        outcome = app.replay(store, [str(tmp_path / "audit.log.gz")])
+        assert answers(store, outcome)["findings"] == before["findings"]
+
+
+def test_what_rules_and_projections_remember_is_what_the_first_release_kept():
+    """Where this fails, ledgers that were pruned cannot be read any more: say in `reading_codec` how to translate them."""
+    kept = json.loads((Path(__file__).parents[1] / "golden" / "remembered.json").read_text())
+    known = {
+        name: sorted(reading_codec._declared(kind)) for name, kind in reading_codec._classes().items() if name in kept
+    }
+    assert known == kept
