@@ -16,7 +16,7 @@ from adapters.checkpoints import Maker
 from adapters.ledger import Ledger, Moment, Placed
 from adapters.ordering import Heads, Ordered, in_order
 from adapters.ports import Aside, Journal
-from adapters.pruned import LATE, Pruned
+from adapters.pruned import LATE, Decided, Pruned
 from adapters.stores import codec
 from domain.decide import decide
 from domain.events import Event
@@ -78,7 +78,7 @@ def judge(
     """
     base = ledger.base
     judged = Judged(base)
-    late: dict[str, None] = {}
+    late: set[str] = set()
 
     def take(placed: Placed) -> None:
         judged.fold(placed.event, placed.data)
@@ -114,35 +114,41 @@ def judge(
     if known.pending:
         batch += _restart(ledger, judged, known, known.last_position, maker)
     _append(ledger, judged, batch, maker)
-    judged.late = len(late)
-    if late:
-        _keep_aside(journal, list(late))
+    if base is not None and late:
+        judged.late = _keep_aside(journal, base.decided, late)
     return judged
 
 
-def _is_behind(base: Pruned, ordered: Ordered, late: dict[str, None]) -> bool:
+def _is_behind(base: Pruned, ordered: Ordered, late: set[str]) -> bool:
     """Whether a record is decided already, or cannot be any more; what came too late for that is added to `late`."""
-    identity = ordered.order.identity
     if base.decided.has(ordered.number, ordered.order.part):
-        late.update((one, None) for one in ordered.evidence if not base.decided.knows_evidence(one))
+        late.update(one for one in ordered.evidence if not base.decided.knows_evidence(one))
         return True
     if not ordered.payload:
         return True  # it was evidence of what is decided, and what it is evidence of now came too late itself
     if base.is_too_late(ordered.number, ordered.order):
-        late[identity] = None
-        late.update(dict.fromkeys(ordered.evidence))
+        late.update((ordered.order.identity, *ordered.evidence))
         return True
     return False
 
 
-def _keep_aside(journal: Journal, identities: Sequence[str]) -> None:
-    """Say of records that they came too late to be decided. They stay in the journal; said twice it is kept once."""
+def _keep_aside(journal: Journal, decided: Decided, late: set[str]) -> int:
+    """Say of records, once, that they came too late to be decided, and tell how many did. They stay in the journal."""
+    # What was decided itself may be evidence of what came too late.
+    came = [
+        entry.identity
+        for entry in journal.read(min((decided.records, *(number - 1 for number in decided.late))))
+        if entry.identity in late and (entry.number > decided.records or entry.number in decided.late)
+    ]
+    said = {one.reason for one in journal.kept_aside()}
+    identities = [identity for identity in came if f"{LATE}: {identity}" not in said]
     sources = {source.path: source for source in journal.sources()}
     aside: dict[str, list[Aside]] = {}
     for identity, (path, line) in journal.locate(identities).items():
         aside.setdefault(path, []).append(Aside.of(line, f"{LATE}: {identity}", identity.encode()))
     for path, some in aside.items():
         journal.commit(sources[path].id, [], some, sources[path].summary)
+    return len(came)
 
 
 def fold(ledger: Ledger, moment: Moment | None = None) -> Judged:

@@ -170,7 +170,10 @@ def _folded(ledger: Ledger, upto: int) -> tuple[Judged, int, int, OrderKey | Non
 
 
 def _kept(recorder: Recorder, ledger: Ledger, upto: int, cited: set[int]) -> array[int]:
-    """The positions that stay: the first and the last of each bearer of a name, what is cited, the marks of generations."""
+    """The positions that stay: the first and the last of each bearer of a name, what is cited, the marks of generations.
+
+    What was commanded stays as well: only its event tells, when the same command is given again, what became of it.
+    """
     bearers: dict[tuple[str, str, str, str], list[int]] = {}
     superseded: dict[tuple[str, str, str, str], list[int]] = {}
     for found in recorder.read():
@@ -180,6 +183,8 @@ def _kept(recorder: Recorder, ledger: Ledger, upto: int, cited: set[int]) -> arr
             cited.add(found.position)
             continue
         event = codec.decode(found.event.data)
+        if event.order is None:
+            cited.add(found.position)
         known = bearers if ledger.keeps(found.position) else superseded
         known.setdefault((*event.key, event.uid), [found.position, found.position])[1] = found.position
     for ends in (superseded | bearers).values():

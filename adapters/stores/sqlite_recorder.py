@@ -304,7 +304,12 @@ class SQLiteRecorder(Recorder):
         with self._blocks_lock:
             self._blocks.clear()
             self._cached_bytes = 0
-        self._file.compact()
+        try:
+            self._file.compact()
+        except StoreError as error:
+            raise StoreError(
+                f"the events were dropped, and the room that they took stays in the file for what comes: {error}"
+            ) from error
 
     # ---- appending
 

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from adapters import app, proof, reading_codec, report, retention
 from adapters.app import Outcome, Store
+from adapters.authority import Authority
 from adapters.cli import cli
 from adapters.judging import fold
 from adapters.ledger import Moment, verify
@@ -37,6 +38,8 @@ from adapters.retention import Cut, NothingToPrune, Plan
 from adapters.stores.event_block import beside, content_hash, inner_hash, levels_over, path_in, root_over
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
+from domain.decide import Command
+from domain.resources import Key
 from tests.adapters.conftest import LONG_SEARCH
 
 # ---- one block
@@ -403,6 +406,7 @@ def test_a_record_that_belongs_before_what_was_pruned_is_kept_aside_and_said_to_
             assert (aside.path, aside.line) == (str(late), 1)
             told = report.document(store, outcome)
             assert told["coverage"]["pruned"]["late"] == 1
+            assert app.conclude(store, fold(store.ledger), []).findings == outcome.findings
             jsonschema.validate(told, SCHEMA, cls=jsonschema.Draft202012Validator)
             assert [one["id"] for one in told["findings"]] == [one["id"] for one in before["findings"]]
     pruned_at(path, position_at(path, 1.0))
@@ -410,6 +414,52 @@ def test_a_record_that_belongs_before_what_was_pruned_is_kept_aside_and_said_to_
         outcome = app.replay(store, [str(rest)])
         assert outcome.judged.late == 1
         assert any(entry.payload == lines[chosen].rstrip(b"\n") for entry in store.journal.read())
+    assert problems_of(path) == []
+
+
+@pytest.mark.parametrize(("first", "then"), [("audit.log.gz", "watch.jsonl.gz"), ("watch.jsonl.gz", "audit.log.gz")])
+def test_another_source_of_what_was_pruned_is_kept_aside_whole_and_changes_nothing(first, then, tmp_path):
+    path = tmp_path / "shop.ledger"
+    before = replayed(path, [str(DATA / "s4-buggy" / first)])
+    pruned_at(path, position_at(path, 1.0))
+    with app.opened(str(path)) as store:
+        records = store.journal.head()
+        outcome = app.replay(store, [str(DATA / "s4-buggy" / then)])
+        told = report.document(store, outcome)
+        came = store.journal.head() - records
+        assert came > 20
+        # What sorts behind the cut is judged: no source knows when another one ends.
+        assert came - 12 <= outcome.judged.late <= came
+        assert told["coverage"]["pruned"]["late"] == outcome.judged.late
+        named = [(one["rule"], one["resource"], one["status"]) for one in told["findings"]]
+        assert [(one["rule"], one["resource"], one["status"]) for one in before["findings"]] == named
+    assert problems_of(path) == []
+    rebuilt = run("rebuild", "--ledger", str(path))  # opened for reading, and nothing is left to be said
+    assert rebuilt.exit_code == 0, rebuilt.stderr
+
+
+def test_what_was_commanded_stays_and_is_told_when_it_is_commanded_again(tmp_path):
+    path, control = tmp_path / "shop.ledger", tmp_path / "control.ledger"
+    commands = [
+        Command(
+            event="VPCCreated", key=Key("vpc", "", f"extra-{n}"), identity=f"c{n}", actor="alice", time=n, fields={}
+        )
+        for n in range(1, 9)
+    ]
+    with app.opened(str(path)) as store:
+        authority = Authority(store.recorder, store.journal)
+        then = [authority.execute(command) for command in commands[:5]]
+        app.replay(store, [str(DATA / "s4-buggy" / "audit.log.gz")])
+    shutil.copy(path, control)
+    before = asked(path)
+    assert pruned_at(path, position_at(path, 1.0)).events > 20
+    assert asked(path) == before
+    for place in (path, control):
+        with app.opened(str(place)) as store:
+            authority = Authority(store.recorder, store.journal)
+            assert [authority.execute(command) for command in commands[:5]] == then
+            assert all(authority.execute(command).admitted for command in commands[5:])
+    assert asked(path) == asked(control)
     assert problems_of(path) == []
 
 
