@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.generate import generate
-from benchmarks.run import MeasurementError, measure, spread
+from benchmarks.measuring import MeasurementError, measure, spread
 
 OURS = {
     "vpcs", "subnets", "pods", "ips", "namespaces", "iptables-eips", "iptables-fip-rules", "vpc-nat-gateways",
