@@ -49,6 +49,7 @@ BATCH: Final = 1000
 THREADS: Final = 64
 LEDGER_TABLES: Final = ("event_block", "head", "posting_run", "posting_page")
 _NAMES: Final = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+SHOP: Final = Key("vpc", "", "vpc-shop")
 CIDR: Final = "10.0.0.0/16"
 
 
@@ -440,16 +441,17 @@ def _all(expected: int, found: int) -> int:
 
 
 class Model:
-    """What the machine of `transitions` drives: a Vpc, and the subnets that name it."""
+    """What a machine of `transitions` drives: a Vpc of a world."""
 
     state: str
 
-    def __init__(self) -> None:
-        self.subnets: list[str] = []
+    def __init__(self, world: World) -> None:
+        self.world = world
 
     def is_unnamed(self) -> bool:
-        """The condition."""
-        return not self.subnets
+        """The condition: what the guard asks."""
+        change = Change("VPCRemoved", SHOP, self.world.get(SHOP), {})
+        return vpc.subnet_names_it.check(self.world, change) is None
 
 
 def stepping(ground: Ground) -> list[Comparison]:
@@ -458,7 +460,7 @@ def stepping(ground: Ground) -> list[Comparison]:
     The step is VPCRemoved, whose guard looks for subnets that still name the Vpc. The machine has the same states and rows,
     with that guard as the condition; each step is taken from the same state again.
     """
-    world, key = World(), Key("vpc", "", "vpc-shop")
+    world, key = World(), SHOP
     resource = Resource(key, "22a1bbf6", 1, 1, seen_from_birth=True)
     resource.state = state = vpc.GUARDED
     world.live[key] = resource
@@ -471,7 +473,7 @@ def stepping(ground: Ground) -> list[Comparison]:
             row = lifecycle.row(state, "VPCRemoved")
             assert row is not None
             change = Change("VPCRemoved", key, resource, fields)
-            reason = next((text for guard in row.unless if (text := guard.check(world, change))), "")
+            reason = row.refusal(world, change)
             leads_to = row.otherwise if reason else row.target
             if leads_to == SAME:
                 leads_to = state
@@ -479,7 +481,7 @@ def stepping(ground: Ground) -> list[Comparison]:
             raise MeasurementError(f"VPCRemoved led to {leads_to}")
         return steps * 20 / (time.process_time() - began)
 
-    model = Model()
+    model = Model(world)
     machine = machine_of(model)
 
     def beside(number: int) -> float:
