@@ -60,16 +60,24 @@ class Ledger:
     def events(self, query: DCBQuery | None = None) -> Iterator[Placed]:
         """All events of the current generation, in order. With a query `at` is 0: places are counted over all events."""
         at = 0
+        apart = -1  # by how much the position is ahead of the place: nearly always what it was at the event before
+        decode = codec.decode
         for span in self._spans:
             for found in self.recorder.read(query, after=span.after):
-                if span.upto is not None and found.position > span.upto:
+                position, event = found.position, found.event
+                if span.upto is not None and position > span.upto:
                     break
-                if found.event.type == GENERATION:
+                if event.type == GENERATION:
                     continue
                 if query is None:
                     at += 1
-                    self._count(at, found.position)
-                yield Placed(at, found.position, codec.decode(found.event.data), found.event.data)
+                    if position - at != apart:
+                        apart = position - at
+                        self._count(at, position)
+                    elif at > self.count:
+                        self.count = at
+                data = event.data
+                yield Placed(at, position, decode(data), data)
 
     def concerning(self, *keys: Key, types: Sequence[str] = ()) -> Iterator[Placed]:
         """The events that concern any of these resources, in order."""
