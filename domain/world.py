@@ -9,6 +9,7 @@ bounded number. The read models of `projections/` and the rules of `projections/
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from sys import intern
 from typing import Any, NamedTuple
 
 from domain import lifecycle
@@ -215,7 +216,7 @@ class World:
             if after is None:
                 fields.pop(path, None)
             else:
-                fields[path] = after
+                fields[intern(path)] = after  # of the same few hundred paths every event has its own copy
             if path == FINALIZERS:
                 if FINALIZER in (after or ()) and FINALIZER not in (before or ()):
                     resource.guarded_by = event.actor
