@@ -20,11 +20,12 @@ from domain.kinds import VOCABULARY
 from domain.resources import Key
 from domain.world import World
 
+_decode = msgspec.msgpack.Decoder(list[tuple[Key, dict[str, Any]]]).decode
+
 
 def world_of(number: int, sample: bytes) -> World:
     """A world of so many live resources."""
     world = World()
-    resources: list[tuple[Key, dict[str, Any]]] = msgspec.msgpack.decode(sample, type=list[tuple[Key, dict[str, Any]]])
     created = [
         msgspec.msgpack.encode(
             Event(
@@ -35,7 +36,7 @@ def world_of(number: int, sample: bytes) -> World:
                 changed={path: (None, value) for path, value in fields.items()},
             )
         )
-        for key, fields in resources
+        for key, fields in _decode(sample)
     ]
     decode = msgspec.msgpack.Decoder(Event).decode
     for at, data in enumerate(islice(cycle(created), number), 1):
@@ -45,15 +46,18 @@ def world_of(number: int, sample: bytes) -> World:
     return world
 
 
+def machines_of(number: int, sample: bytes) -> list[Any]:
+    """So many machines with a model each, of the same kinds."""
+    from benchmarks.store import Model, machine_of
+
+    nothing = World()
+    kinds = cycle([key.kind for key, _ in _decode(sample)])
+    return [machine_of(Model(nothing), VOCABULARY[kind].lifecycle) for kind in islice(kinds, number)]
+
+
 def main() -> None:
     what, number, sample = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]).read_bytes()
-    if what == "world":
-        held = len(world_of(number, sample).live)
-    else:
-        from benchmarks.store import Model, machine_of
-
-        nothing = World()
-        held = len([machine_of(Model(nothing)) for _ in range(number)])
+    held = len(world_of(number, sample).live if what == "world" else machines_of(number, sample))
     if held != number:
         sys.exit(f"benchmarks.resident: {held} are held, and not {number}")
 

@@ -41,7 +41,7 @@ from benchmarks import postgres
 from benchmarks.measuring import DATA, HERE, Comparison, MeasurementError, data_file, in_turns, measure, say, warm
 from domain import vpc
 from domain.events import Event
-from domain.lifecycle import GONE, SAME
+from domain.lifecycle import GONE, SAME, Lifecycle
 from domain.resources import Key
 from domain.world import Change, Resource, World
 
@@ -103,11 +103,16 @@ class Ground:
         return self._kept[mix]
 
     @cached_property
+    def short(self) -> tuple[list[Event], World]:
+        """The events of a short log, and the world that they add up to."""
+        with app.opened(None) as store:
+            outcome = app.replay(store, [str(self.log("relevant", self.sizes.short_lines))])
+            return [placed.event for placed in store.ledger.events()], outcome.judged.reading.world
+
+    @cached_property
     def events(self) -> list[Event]:
         """Events of a short log, in order; of each just three tags, its own among them."""
-        with app.opened(None) as store:
-            app.replay(store, [str(self.log("relevant", self.sizes.short_lines))])
-            found = [placed.event for placed in store.ledger.events()]
+        found, _ = self.short
         tags = tuple(dict.fromkeys(tag for one in found for tag in one.tags))[:100]
         return [
             msgspec.structs.replace(
@@ -202,7 +207,7 @@ def appending(ground: Ground) -> list[Comparison]:
     floor_name = "encoding, one sequential write and fdatasync a batch"
     return [
         Comparison(what, package_name, "events/s", found["ours"], found["package"], 2),
-        Comparison("the same, encoding included", floor_name, "events/s", found["encoding"], found["floor"], 0.25),
+        Comparison(f"{what}, encoding included", floor_name, "events/s", found["encoding"], found["floor"], 0.25),
     ]
 
 
@@ -427,7 +432,7 @@ def projecting(ground: Ground) -> list[Comparison]:
     plainer = f"its ProjectionRunner, one projection that keeps a number, {last:,} events"
     return [
         Comparison(what, beside, "events per CPU s", found["ours"], found["sourced"], 20),
-        Comparison("the same", plainer, "events per CPU s", found["ours"], found["plain"], 20),
+        Comparison(what, plainer, "events per CPU s", found["ours"], found["plain"], 20),
     ]
 
 
@@ -502,9 +507,8 @@ def stepping(ground: Ground) -> list[Comparison]:
     return [Comparison(what, beside_what, "steps per CPU s", found["ours"], found["machine"], 15)]
 
 
-def machine_of(model: Model) -> Any:
-    """The lifecycle of a Vpc as a machine that drives `model`, with the guarded rows' guard as its condition."""
-    lifecycle = vpc.LIFECYCLE
+def machine_of(model: Model, lifecycle: Lifecycle = vpc.LIFECYCLE) -> Any:
+    """A lifecycle as a machine that drives `model`; the guarded rows have a condition."""
     rows = [
         {
             "trigger": row.event,
@@ -514,16 +518,16 @@ def machine_of(model: Model) -> Any:
         }
         for row in lifecycle.rows
     ]
-    return Machine(model, states=list(lifecycle.states), initial=vpc.GUARDED, transitions=rows, auto_transitions=False)
+    initial = vpc.GUARDED if lifecycle is vpc.LIFECYCLE else lifecycle.states[0]
+    return Machine(model, states=list(lifecycle.states), initial=initial, transitions=rows, auto_transitions=False)
 
 
 def remembering(ground: Ground) -> list[Comparison]:
     """Memory that a live resource takes in the world, with all its fields, beside a machine each with no field at all."""
     sizes = ground.sizes
     sample = ground.folder / "resources.sample"
-    with app.opened(None) as store:
-        world = app.replay(store, [str(ground.log("relevant", sizes.short_lines))]).judged.reading.world
-        sample.write_bytes(msgspec.msgpack.encode([(one.key, one.fields) for one in world.live.values()]))
+    _, world = ground.short
+    sample.write_bytes(msgspec.msgpack.encode([(one.key, one.fields) for one in world.live.values()]))
     program = f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); from benchmarks.resident import main; main()"
 
     def bytes_each(what: str, number: int) -> float:
@@ -541,7 +545,7 @@ def remembering(ground: Ground) -> list[Comparison]:
     return [
         Comparison(
             f"memory of a live resource with its fields, {sizes.resources:,} of them",
-            f"one Machine of transitions each with a model of no fields, {sizes.machines:,} of them",
+            f"one Machine of transitions each for the same kinds, its model without fields, {sizes.machines:,} of them",
             "bytes each",
             found["ours"],
             found["machines"],
