@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test search fuzz check docs bench postgres lock clean
+.PHONY: help demo test search fuzz check docs bench postgres redis lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,11 +21,14 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## set up everything and replay a real incident
 	@$(BIN)/netledger replay tests/incidents/data/s0-buggy/audit.log.gz; code=$$?; test $$code -le 1
 
+# Several processes, a file's tests in one of them: some start servers, and most wait for a disk now and then.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: $(STAMP) ## set up everything and run the tests (under five minutes)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 search: $(STAMP) ## the longer searches: more examples, more kills, every prefix
-	NETLEDGER_SEARCH=long $(BIN)/python -m pytest
+	NETLEDGER_SEARCH=long $(PYTEST)
 
 SECONDS ?= 60
 fuzz: $(STAMP) ## feed damaged input to every reader for SECONDS (60), guided by coverage; installs atheris
@@ -45,6 +48,9 @@ bench: $(STAMP) ## measure replay beside its floors and rewrite docs/benchmarks.
 
 postgres: $(STAMP) ## start a PostgreSQL server to try a ledger on; Ctrl-C stops it
 	@$(BIN)/python -m tests.servers.postgres_server
+
+redis: $(STAMP) ## start a Redis server to keep ledgers on, to try it; Ctrl-C stops it
+	@$(BIN)/python -m tests.servers.redis_server
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock

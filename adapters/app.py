@@ -26,12 +26,13 @@ from projections.findings.rule import Finding
 
 
 class Store(NamedTuple):
-    """A ledger and its journal, and what holds both."""
+    """A ledger and its journal, and what holds both. `durability` is what a server says of it; empty of a file."""
 
     container: Container
     recorder: Recorder
     journal: Journal
     ledger: Ledger
+    durability: str = ""
 
 
 class Outcome(NamedTuple):
@@ -67,7 +68,7 @@ def opened(address: str | None, mode: Mode = "write", *, allow_volatile: bool = 
     """The store at an address; without one a throw-away store, gone when the block ends. Raises `StoreError`."""
     backend = sqlite.thrown_away() if address is None else backends.opened(address, mode, allow_volatile=allow_volatile)
     with backend as kept:
-        yield Store(kept.container, kept.recorder, kept.journal, Ledger(kept.recorder))
+        yield Store(kept.container, kept.recorder, kept.journal, Ledger(kept.recorder), kept.durability)
 
 
 def read_moment(text: str) -> Moment:

@@ -131,9 +131,10 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             from adapters.app import NotAMoment
             from adapters.ingest import NothingToRead
             from adapters.ports import StoreError
+            from adapters.proof import NotAProof
             from adapters.report import NotKnown
 
-            if not isinstance(error, (NothingToRead, StoreError, NotAMoment, NotKnown)):
+            if not isinstance(error, (NothingToRead, StoreError, NotAMoment, NotAProof, NotKnown)):
                 raise
             fail(str(error))
 
@@ -151,7 +152,11 @@ def _left_by_interrupt(options: dict[str, Any]) -> str:
         return "nothing was changed"
     if not options["ledger_path"]:
         return "nothing was kept"
-    return f"what was read so far is kept in {options['ledger_path']}; the same command again reads on from there"
+    from adapters.stores.backends import shown
+
+    return (
+        f"what was read so far is kept in {shown(options['ledger_path'])}; the same command again reads on from there"
+    )
 
 
 def _shown(address: str) -> str:
@@ -203,7 +208,11 @@ def cli() -> None:
 
 
 ledger_option = click.option(
-    "--ledger", "ledger_path", metavar="FILE", envvar="NETLEDGER_LEDGER", help="The kept ledger (or NETLEDGER_LEDGER)."
+    "--ledger",
+    "ledger_path",
+    metavar="FILE|ADDRESS",
+    envvar="NETLEDGER_LEDGER",
+    help="The kept ledger: a file, or a server's address such as redis://HOST/0?ledger=NAME (or NETLEDGER_LEDGER).",
 )
 at_option = click.option("--at", metavar="TIME|REVISION", help="As it was then, instead of at the end.")
 namespace_option = click.option("-n", "--namespace", metavar="NAME", help="Only this namespace.")
@@ -305,6 +314,7 @@ def _starting(typed: str, known: Iterable[str]) -> list[CompletionItem]:
 @click.option(
     "--skew", multiple=True, metavar="SOURCE=±SECONDS", help="How far a source's clock is ahead (+) or behind (-)."
 )
+@click.option("--allow-volatile", is_flag=True, help="Keep it also on a server that may forget what it acknowledged.")
 @click.option("--require-complete", is_flag=True, help="Answer only where no evidence is missing; else exit 2.")
 @output_option("text", "json")
 @explained
@@ -318,6 +328,7 @@ def replay(
     timezone: str | None,
     node: Sequence[str],
     skew: Sequence[str],
+    allow_volatile: bool,
     require_complete: bool,
     output: str,
 ) -> None:
@@ -338,7 +349,9 @@ def replay(
         fail(f"--patience {patience}: give seconds, such as 30")
     files = _without_ledger(files_in(paths), paths, ledger_path)
     about = _about(files, dialect, year, timezone, node, skew)
-    with app.opened(ledger_path) as store, progress(files) as (reading, judging):
+    with app.opened(ledger_path, allow_volatile=allow_volatile) as store, progress(files) as (reading, judging):
+        if store.durability:
+            tell(store.durability)
         outcome = app.replay(
             store,
             files,
@@ -451,13 +464,14 @@ def _tell_of_bad_input(outcome: app.Outcome, ledger_path: str | None) -> None:
     from adapters.ingest import UNKNOWN_FORMAT
     from adapters.paper import counted
     from adapters.report import called
+    from adapters.stores.backends import shown
 
     strangers = []
     for tally in outcome.tallies:
         path = called(tally.path)
         if tally.format != UNKNOWN_FORMAT and tally.unrecognised:
             kept = (
-                f"`netledger verify --aside --ledger {ledger_path}` lists"
+                f"`netledger verify --aside --ledger {shown(ledger_path)}` lists"
                 if ledger_path
                 else "with --ledger, `netledger verify --aside` lists"
             )
@@ -787,7 +801,9 @@ def _make_views(views: Views, store: app.Store, path: str) -> None:
     from adapters import app, report
     from adapters.judging import Judged
     from adapters.ports import StoreError
+    from adapters.stores.backends import shown
 
+    path = shown(path)
     stands = _stands(store)
     outcome = _rebuilt(store)
     if outcome is None:
@@ -837,6 +853,7 @@ def rebuild(ledger_path: str | None) -> None:
     """
     from adapters import app, report
     from adapters.paper import counted
+    from adapters.stores.backends import shown
     from adapters.views import Views
 
     path = _named(ledger_path)
@@ -846,7 +863,7 @@ def rebuild(ledger_path: str | None) -> None:
         outcome = _rebuilt(store)
         if outcome is None:
             fail(
-                f"{path} holds records that are not judged yet: a replay into it is running, or was interrupted; wait "
+                f"{shown(path)} holds records that are not judged yet: a replay into it is running, or was interrupted; wait "
                 "for it, or replay the same log into it again"
             )
         views.keep(stands, report.document(store, outcome), _activity(outcome))
@@ -863,18 +880,28 @@ def rebuild(ledger_path: str | None) -> None:
 @ledger_option
 @click.option("--aside", is_flag=True, help="List the input that could not be used, with its reason.")
 @click.option("--every-event", is_flag=True, help="Decode every event as well; takes many times as long.")
+@click.option("--against", metavar="FILE", help="Compare with what `attest` printed earlier (- is standard input).")
+@click.option("--proof", metavar="FILE", help="Check what `prove` printed; needs no ledger.")
 @explained
-def verify(ledger_path: str | None, aside: bool, every_event: bool) -> None:
+def verify(ledger_path: str | None, aside: bool, every_event: bool, against: str | None, proof: str | None) -> None:
     """Read everything in a kept ledger again, and say what is not as it was written.
+
+    What was changed by somebody who may write the ledger, and who made it fit, only an attestation shows that was kept
+    elsewhere: --against. With --proof it is one event that is looked at, without the ledger.
 
     Exit status: 0, or 2 if something does not fit or the work could not be done.
     """
     from adapters import ledger
+    from adapters import proof as proofs
     from adapters.paper import counted
     from adapters.stores import backends
 
-    path = _named(ledger_path)
     paper = Paper()
+    attestation = proofs.read_attestation(_content(against)) if against else None
+    if proof is not None:
+        show(paper.styled(line) for line in proofs.told(proofs.read_proof(_content(proof)), attestation))
+        return
+    path = _named(ledger_path)
     # Not as an answer is asked for: of what is damaged even the beginning may be unreadable.
     with backends.opened(path, "read") as store:
         if aside:
@@ -885,19 +912,68 @@ def verify(ledger_path: str | None, aside: bool, every_event: bool) -> None:
             return
         parts = [store.container.verify(), store.recorder.verify(), store.journal.verify()]
         problems = list(chain(*parts))
+        if attestation is not None and not problems:
+            problems += proofs.against(store.recorder, attestation)
         if every_event and not problems:
             problems += ledger.verify(store.recorder)
         show(paper.styled(str(problem)) for problem in problems)
         if problems:
             fail(
-                f"{counted(len(problems), 'problem')}: do not trust answers from {path}; restore a copy, or replay the logs"
+                f"{counted(len(problems), 'problem')}: do not trust answers from {backends.shown(path)}; "
+                "restore a copy, or replay the logs"
             )
+        told = f", and up to {attestation.position} as attested at {attestation.time}" if attestation else ""
         show(
             [
-                f"{path}: {counted(store.recorder.head(), 'position')} and {counted(store.journal.head(), 'record')}, "
-                "all as they were written"
+                f"{backends.shown(path)}: events up to position {store.recorder.head()} and "
+                f"{counted(store.journal.head(), 'record')}, all as they were written{told}"
             ]
         )
+
+
+@cli.command(short_help="Print where a ledger ends, for keeping elsewhere.")
+@ledger_option
+@explained
+def attest(ledger_path: str | None) -> None:
+    """Print where a kept ledger ends now: position, digest and time, as one line of JSON.
+
+    Keep it where nobody who may write the ledger can reach it, signed if you like; `netledger verify --against` compares.
+    """
+    import msgspec
+
+    from adapters import proof
+    from adapters.stores import backends
+
+    path = _named(ledger_path)
+    with backends.opened(path, "read") as store:
+        show([msgspec.json.encode(proof.attested(store.recorder, backends.shown(path)))])
+
+
+@cli.command(short_help="Print a proof that an event is in a ledger.")
+@click.argument("position", type=click.IntRange(min=1))
+@ledger_option
+@click.option(
+    "--head", type=click.IntRange(min=1), metavar="POSITION", help="An attested head it leads to; else today's."
+)
+@explained
+def prove(position: int, ledger_path: str | None, head: int | None) -> None:
+    """Print a proof that an event is in a kept ledger, as one line of JSON: the event, and some dozen hashes.
+
+    POSITION is the event's, as `netledger export -o jsonl` prints it. `netledger verify --proof FILE --against HEAD` checks
+    it with an attestation, and needs no ledger.
+    """
+    import msgspec
+
+    from adapters.stores import backends
+
+    with backends.opened(_named(ledger_path), "read") as store:
+        show([msgspec.json.encode(store.recorder.prove(position, head))])
+
+
+def _content(path: str) -> bytes:
+    from pathlib import Path
+
+    return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
 
 
 @cli.command(short_help="Judge a kept ledger again, by today's rules.")
@@ -979,6 +1055,8 @@ def copy(source: str, target: str, allow_volatile: bool) -> None:
         app.opened(target, allow_volatile=allow_volatile) as other,
         bar("copying", 2 * _size(one)) as advance,
     ):
+        if other.durability:
+            tell(other.durability)
         copied = transfer.copy((one.recorder, one.journal), (other.recorder, other.journal), shown(source), advance)
     show([f"copied {_told(copied.content.counts, copied.digest)} to {shown(target)}"])
 
@@ -1057,6 +1135,8 @@ def import_(archive: str, ledger_path: str | None, allow_volatile: bool) -> None
         first = blocks()  # what is no archive makes no ledger
         again = (lambda: first) if archive == "-" else blocks
         store = opened.enter_context(app.opened(path, allow_volatile=allow_volatile))
+        if store.durability:
+            tell(store.durability)
         advance = opened.enter_context(bar("importing", 0))
         content = transfer.received(again, store.recorder, store.journal, name, advance, repeatable=archive != "-")
         digest = transfer.digest_of(store.recorder)

@@ -238,6 +238,13 @@ class Recorder(DCBRecorder):
     def seal(self, position: int) -> Seal | None:
         """What stands for everything up to a position at which an append ended; `None` where none ended there."""
 
+    def prove(self, position: int, upto: int | None = None) -> Proof:
+        """That the event at `position` is in the log with the head at `upto`, or today's. Raises `StoreError`."""
+        raise StoreError(
+            "this store binds its events in a chain, and a proof would be as long as the log: copy it into a file "
+            "(`netledger copy`), which keeps a hash tree, attest that one, and prove there"
+        )
+
     @abstractmethod
     def verify(self) -> Iterator[Problem]:
         """Read everything again and name what is not as it was written."""
@@ -258,3 +265,5 @@ class Backend(NamedTuple):
     recorder: Recorder
     journal: Journal
     container: Container
+    durability: str = ""
+    """What a server does with what it acknowledged, for the operator; empty where that needs no word, as of a file."""

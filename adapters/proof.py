@@ -14,7 +14,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from adapters.ports import Path, Problem, Proof, Recorder
+from adapters.ports import Path, Problem, Proof, Recorder, StoreError
+from adapters.stores import codec
 from adapters.stores.event_block import block_hash, event_hashes, inner_hash
 
 
@@ -94,6 +95,25 @@ def check_against(proof: Proof, attestation: Attestation) -> None:
             f"the proof leads to the head at {proof.upto}, and the attestation is of {attestation.position}: ask for one "
             f"with `netledger prove {proof.position} --head {attestation.position}`"
         )
+
+
+def told(proof: Proof, attestation: Attestation | None) -> Iterator[str]:
+    """What a proof says, once it is checked, for people. Raises `NotAProof`."""
+    if attestation is None:
+        check(proof)
+    else:
+        check_against(proof, attestation)
+    try:
+        event = codec.decode(proof.data)
+        what = f"{event.key} {event.happened}: {event.operation} by {event.actor or 'nobody that is named'}"
+        yield f"position {proof.position}: {what}, {event.record}"
+    except (msgspec.MsgspecError, StoreError):
+        yield f"position {proof.position}: an event of {len(proof.data)} bytes that this netledger cannot read"
+    if attestation is None:
+        yield f"it is in the log that ends at {proof.upto} with the digest {proof.digest}"
+        yield "whether that is the log you mean, an attestation tells: --against FILE"
+    else:
+        yield f"it is in the log that was attested at {attestation.time}, up to {attestation.position}: {attestation.ledger}"
 
 
 def _led(hash: bytes, path: Path) -> bytes:

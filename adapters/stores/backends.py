@@ -19,6 +19,12 @@ from adapters.ports import Backend, Mode, StoreError
 
 SCHEMES = {
     "sqlite": "sqlite",
+    "redis": "redis_server",
+    "rediss": "redis_server",
+    "redis+sentinel": "redis_server",
+    "rediss+sentinel": "redis_server",
+    "redis+cluster": "redis_server",
+    "rediss+cluster": "redis_server",
     "postgresql": "postgres_server",
     "postgres": "postgres_server",
 }

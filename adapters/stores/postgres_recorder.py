@@ -27,7 +27,6 @@ from eventsourcing.dcb.api import (
     DCBEvent,
     DCBQuery,
     DCBQueryItem,
-    DCBReadResponse,
     DCBSequencedEvent,
     DCBSubscription,
 )
@@ -39,6 +38,7 @@ from psycopg.sql import SQL, Identifier
 
 from adapters.ports import Problem, Recorder, Seal, StoreError
 from adapters.stores.postgres_server import PostgresSchema, restored, rows, storable, tags_table
+from adapters.stores.read_response import ReadResponse
 
 # Up to here COPY is no quicker than the package's function; of 1000 it is more than twice as quick.
 COPIED_EVENTS: Final = 10
@@ -113,7 +113,7 @@ class PostgresRecorder(PostgresDCBRecorderTT, Recorder):
 
     def read(
         self, query: DCBQuery | None = None, *, after: int | None = None, limit: int | None = None
-    ) -> PostgresReadResponse:
+    ) -> ReadResponse:
         """Events that match, in order, up to the head at the time of the call; read from the server page by page.
 
         Raises:
@@ -121,7 +121,7 @@ class PostgresRecorder(PostgresDCBRecorderTT, Recorder):
         """
         upto = self.head()
         events = self._events(query, after or 0, upto, limit)
-        return PostgresReadResponse(events, (upto or None) if limit is None else None, is_limited=limit is not None)
+        return ReadResponse(events, (upto or None) if limit is None else None, is_limited=limit is not None)
 
     def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> PostgresSubscription:  # type: ignore[override]
         """Events that match, in order, then those to come, from this and from other processes."""
@@ -315,34 +315,6 @@ WITH wanted AS (SELECT id, unnest(tags) AS tag FROM {events}), held AS (SELECT m
 UNION ALL SELECT id, tag, false FROM (SELECT * FROM held EXCEPT ALL SELECT * FROM wanted) AS foreign_rows)
 ORDER BY 1, 2 LIMIT %s
 """
-
-
-class PostgresReadResponse(DCBReadResponse):
-    """Events read page by page. `head` is where the next read may go on.
-
-    Without a limit that is the last position there was; with one, that of the last event given, or
-    None: to say so before the end, the rest of the events is read ahead.
-    """
-
-    def __init__(self, events: Iterator[DCBSequencedEvent], head: int | None, *, is_limited: bool) -> None:
-        self._events = events
-        self._head = head
-        self._is_limited = is_limited
-
-    @property
-    def head(self) -> int | None:
-        if self._is_limited:
-            ahead = list(self._events)
-            self._events = iter(ahead)
-            if ahead:
-                self._head = ahead[-1].position
-        return self._head
-
-    def __next__(self) -> DCBSequencedEvent:
-        event = next(self._events)
-        if self._is_limited:
-            self._head = event.position
-        return event
 
 
 class PostgresSubscription(DCBSubscription[PostgresRecorder]):

@@ -18,7 +18,6 @@ from eventsourcing.dcb.api import (
     DCBEvent,
     DCBQuery,
     DCBQueryItem,
-    DCBReadResponse,
     DCBSequencedEvent,
     DCBSubscription,
 )
@@ -47,6 +46,7 @@ from adapters.stores.event_block import (
     root_over,
     unpacked,
 )
+from adapters.stores.read_response import ReadResponse
 from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
 from adapters.stores.sqlite_index import Index, Select, tag_hash, type_hash
 
@@ -71,10 +71,12 @@ class Head(NamedTuple):
 
 
 class _Append:
-    """An append that waits for its turn."""
+    """An append that waits for its turn. What can be wrong with it shows here, and not when it is written with others."""
 
     def __init__(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None) -> None:
         self.events = events
+        self.heads = [head_of(event) for event in events]
+        self.leaves = event_hashes(self.heads, [event.data for event in events])
         self.condition = condition
         self.position = 0
         self.error: Exception | None = None
@@ -188,7 +190,7 @@ class SQLiteRecorder(Recorder):
 
     def read(
         self, query: DCBQuery | None = None, *, after: int | None = None, limit: int | None = None
-    ) -> "SQLiteReadResponse":
+    ) -> ReadResponse:
         """Events that match, in order, up to the head at the time of the call; read from disk block by block.
 
         Raises:
@@ -197,8 +199,8 @@ class SQLiteRecorder(Recorder):
         upto = self.head()
         events = self._events(query, after or 0, upto)
         if limit is None:
-            return SQLiteReadResponse(events, upto or None, is_limited=False)
-        return SQLiteReadResponse(islice(events, max(limit, 0)), None, is_limited=True)
+            return ReadResponse(events, upto or None, is_limited=False)
+        return ReadResponse(islice(events, max(limit, 0)), None, is_limited=True)
 
     def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> "SQLiteSubscription":
         """Events that match, in order, then those to come, from this and from other processes."""
@@ -270,6 +272,7 @@ class SQLiteRecorder(Recorder):
         """Give positions to those whose condition holds, and keep their events. The others get their error."""
         admitted: list[tuple[_Append, int]] = []
         heads: list[bytes] = []
+        leaves: list[bytes] = []
         events: list[DCBEvent] = []
         with self._file.transaction() as connection:
             select = _selecting(connection)
@@ -283,11 +286,12 @@ class SQLiteRecorder(Recorder):
                     except IntegrityError as error:
                         waiting.error = error
                         continue
-                heads += map(head_of, waiting.events)
+                heads += waiting.heads
+                leaves += waiting.leaves
                 events += waiting.events
                 admitted.append((waiting, head.position + len(heads)))
             if heads:
-                blocks = self._keep(connection, head, heads, events)
+                blocks = self._keep(connection, head, heads, leaves, events)
                 indexed = self._index.write(connection, blocks)
         if heads:
             # Only now: what was taken back must not be remembered.
@@ -295,7 +299,12 @@ class SQLiteRecorder(Recorder):
         return admitted
 
     def _keep(
-        self, connection: Connection, head: Head, heads: Sequence[bytes], events: Sequence[DCBEvent]
+        self,
+        connection: Connection,
+        head: Head,
+        heads: Sequence[bytes],
+        leaves: Sequence[bytes],
+        events: Sequence[DCBEvent],
     ) -> list[tuple[int, int, set[int]]]:
         """Insert the blocks; gives the first and last position and the hashes of the names of each."""
         tree = self._tree_over(_selecting(connection), head)
@@ -304,7 +313,7 @@ class SQLiteRecorder(Recorder):
         blocks: list[tuple[int, int, set[int]]] = []
         for part in cut(data):
             first, count = position + 1, part.stop - part.start
-            root = root_over(event_hashes(heads[part], data[part]))
+            root = root_over(leaves[part])
             content = self._pack(heads[part], data[part])
             trees = b"".join(grown(tree, number, block_hash(first, count, root, content_hash(content))))
             number += 1
@@ -431,38 +440,6 @@ class SQLiteRecorder(Recorder):
 
     def _damaged(self, first: int, error: Exception) -> LedgerDamaged:
         return LedgerDamaged(f"the ledger {self._file.path}: the block of event {first}: {error}; verify it")
-
-
-class SQLiteReadResponse(DCBReadResponse):
-    """Events read page by page. `head` is where the next read may go on.
-
-    Without a limit that is the last position there was; with one, that of the last event given, or
-    None: to say so before the end, the rest of the events is read ahead.
-    """
-
-    def __init__(self, events: Iterator[DCBSequencedEvent], head: int | None, *, is_limited: bool) -> None:
-        self._events = events
-        self._head = head
-        self._is_limited = is_limited
-
-    @property
-    def head(self) -> int | None:
-        if self._is_limited:
-            ahead = list(self._events)
-            self._events = iter(ahead)
-            if ahead:
-                self._head = ahead[-1].position
-        return self._head
-
-    def __iter__(self) -> Iterator[DCBSequencedEvent]:
-        # Without a limit nothing is to be remembered on the way, and the events need not pass through here.
-        return self if self._is_limited else self._events
-
-    def __next__(self) -> DCBSequencedEvent:
-        event = next(self._events)
-        if self._is_limited:
-            self._head = event.position
-        return event
 
 
 class SQLiteSubscription(DCBSubscription[SQLiteRecorder]):

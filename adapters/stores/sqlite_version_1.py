@@ -40,9 +40,10 @@ from adapters.ports import (
     Source,
     StoreError,
 )
+from adapters.stores.read_response import ReadResponse
 from adapters.stores.sqlite_file import SQLiteFile, locked, synchronise_directory
 from adapters.stores.sqlite_journal import SQLiteJournal
-from adapters.stores.sqlite_recorder import SQLiteReadResponse, SQLiteRecorder
+from adapters.stores.sqlite_recorder import SQLiteRecorder
 
 SUFFIX: Final = ".upgrading"
 _PAGE: Final = 1000
@@ -127,7 +128,7 @@ class _Recorder(Recorder):
     ) -> DCBReadResponse:
         if query is not None or limit is not None or after:
             raise StoreError(f"{_TOLD} from its beginning to its end")
-        return SQLiteReadResponse(self._events(), self.head() or None, is_limited=False)
+        return ReadResponse(self._events(), self.head() or None, is_limited=False)
 
     def append(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None) -> int:
         raise LedgerReadOnly(_TOLD)

@@ -15,6 +15,7 @@ from adapters.ports import Backend
 from adapters.stores import backends
 from adapters.stores.sqlite_file import SQLiteFile
 from tests.servers.postgres_server import PostgresServer
+from tests.servers.redis_server import NoServer, Server
 
 LONG_SEARCH = os.environ.get("NETLEDGER_SEARCH") == "long"
 MODULE_SECONDS = 1200 if LONG_SEARCH else 120
@@ -44,6 +45,23 @@ def ledger_path(tmp_path: Path) -> Path:
 def ledger_file(ledger_path: Path) -> Iterator[SQLiteFile]:
     with SQLiteFile(ledger_path) as file:
         yield file
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """One server for all tests that do it no harm."""
+    try:
+        with Server() as server:
+            yield server
+    except NoServer as error:
+        pytest.fail(str(error))
+
+
+@pytest.fixture(scope="session")
+def redis_address(redis_server: Server) -> Callable[[], str]:
+    """Gives the address of a ledger that is not there yet."""
+    numbers = itertools.count(1)
+    return lambda: f"{redis_server.url}?ledger=t{next(numbers)}"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent
 from eventsourcing.dcb.popo import InMemoryDCBRecorder
 
@@ -69,7 +70,20 @@ PLACES: dict[str, Opened] = {
     "memory": in_memory,
     "skipping": lambda path: in_memory(path, SkippingRecorder),
 }
-"""By name: an empty store of that kind. `path` names a file that is not there yet; a server takes its name from it."""
+"""By name: an empty store of that kind, which needs no server. `path` names a file that is not there yet."""
+
+
+SERVERS = {"redis": "redis_address", "postgres": "postgres"}
+"""By name: the fixture that gives the address of a ledger that is not there yet."""
+
+NAMES = [*PLACES, *SERVERS]
+
+
+def opened_place(name: str, path: Path, request: pytest.FixtureRequest) -> AbstractContextManager[Backend]:
+    """An empty store of the kind of that name; servers are started where one is asked for."""
+    if name in SERVERS:
+        return backends.opened(request.getfixturevalue(SERVERS[name])())
+    return PLACES[name](path)
 
 
 def fill(store: Backend, folder: Path) -> None:

@@ -12,6 +12,9 @@ from adapters.authority import Authority
 from adapters.judging import judge
 from adapters.ledger import Ledger
 from adapters.stores.memory import InMemoryJournal
+from adapters.stores.redis_journal import RedisJournal
+from adapters.stores.redis_recorder import RedisRecorder
+from adapters.stores.redis_server import RedisServer
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
@@ -32,10 +35,14 @@ def subnet(name: str) -> Key:
     return Key("subnet", "", name)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request, tmp_path: Path):
     if request.param == "memory":
         yield InMemoryDCBRecorder(), InMemoryJournal()
+        return
+    if request.param == "redis":
+        with RedisServer(request.getfixturevalue("redis_address")()) as server:
+            yield RedisRecorder(server), RedisJournal(server)
         return
     with SQLiteFile(tmp_path / "commands.ledger") as file:
         yield SQLiteRecorder(file), SQLiteJournal(file)

@@ -427,7 +427,9 @@ def test_verify_says_what_is_there_and_lists_what_was_set_aside(tmp_path: Path):
     log.write_bytes(gzip.decompress(SHOP.read_bytes()) + b"{cut off\n")
     replayed = run("replay", log, "--ledger", path)
     assert "1 of 529 records could not be read and was set aside" in replayed.stderr
-    assert run("verify", "--ledger", path).stdout.endswith("26 positions and 26 records, all as they were written\n")
+    assert run("verify", "--ledger", path).stdout.endswith(
+        "events up to position 26 and 26 records, all as they were written\n"
+    )
     assert run("verify", "--aside", "--ledger", path).stdout.startswith(f"{log}:529: ")
 
 
@@ -702,3 +704,36 @@ def test_a_folder_may_hold_what_is_no_recording(tmp_path):
     names = [path.rpartition("/")[2] for path in told.split(": ")[1].split(", ")]
     assert names == ["README.md", "truth.json.gz"] and "they are in no format that is known here" in told
     assert "policy.yaml: API objects, 1: 0 on networks, 1 on others" in result.stdout
+
+
+# ---- attestations and proofs
+
+
+def test_a_head_attested_and_an_event_proved_are_checked_without_trusting_the_ledger(tmp_path: Path):
+    kept, head, proof = tmp_path / "kept.ledger", tmp_path / "head.json", tmp_path / "proof.json"
+    run("replay", SHOP, "--ledger", kept)
+    head.write_text(run("attest", "--ledger", kept).stdout)
+    proof.write_text(run("prove", 24, "--ledger", kept).stdout)
+    verified = run("verify", "--ledger", kept, "--against", head)
+    assert verified.exit_code == 0 and "up to 26 as attested at" in verified.stdout
+    kept.unlink()
+    checked = run("verify", "--proof", proof, "--against", head)
+    assert checked.exit_code == 0
+    assert checked.stdout.startswith("position 24: vpc/vpc-shop VPCStatusReported: patch vpcs/status by ")
+    assert "it is in the log that was attested at" in checked.stdout
+    alone = run("verify", "--proof", proof)
+    assert alone.exit_code == 0 and "an attestation tells: --against FILE" in alone.stdout
+    proof.write_text(proof.read_text().replace('"position":24', '"position":23'))
+    forged = run("verify", "--proof", proof, "--against", head)
+    assert forged.exit_code == 2 and forged.stdout == "" and "the proof is wrong" in forged.stderr
+
+
+def test_a_ledger_made_anew_is_not_the_one_that_was_attested(tmp_path: Path):
+    kept, head = tmp_path / "kept.ledger", tmp_path / "head.json"
+    run("replay", SHOP, "--ledger", kept)
+    head.write_text(run("attest", "--ledger", kept).stdout)
+    kept.unlink()
+    run("replay", recording("s1-buggy")[0], "--ledger", kept)
+    result = run("verify", "--ledger", kept, "--against", head)
+    assert result.exit_code == 2 and "do not trust answers" in result.stderr
+    assert "is not what was attested" in result.stdout or "missing: attested up to 26" in result.stdout

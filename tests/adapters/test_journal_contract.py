@@ -9,16 +9,23 @@ from hypothesis import strategies as st
 
 from adapters.ports import EXCERPT_BYTES, Aside, Journal, Record, StoreError
 from adapters.stores import backends
+from adapters.stores.journal_block import BLOCK_BYTES
 from adapters.stores.memory import InMemoryJournal
+from adapters.stores.redis_journal import RedisJournal
+from adapters.stores.redis_server import RedisServer
 from adapters.stores.sqlite_file import SQLiteFile
-from adapters.stores.sqlite_journal import BLOCK_BYTES, SQLiteJournal
+from adapters.stores.sqlite_journal import SQLiteJournal
 from tests.adapters.conftest import LONG_SEARCH
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "redis", "postgres"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     if request.param == "memory":
         yield InMemoryJournal()
+        return
+    if request.param == "redis":
+        with RedisServer(request.getfixturevalue("redis_address")()) as server:
+            yield RedisJournal(server)
         return
     if request.param == "postgres":
         with backends.opened(request.getfixturevalue("postgres")()) as backend:
@@ -160,6 +167,13 @@ def test_sqlite_accepts_and_answers_exactly_as_memory_does(tmp_path_factory, com
     path = tmp_path_factory.mktemp("journal") / "compared.ledger"
     with SQLiteFile(path, durable=False) as file:
         compare_with_memory(SQLiteJournal(file), commits)
+
+
+@given(COMMITS)
+@settings(deadline=None)
+def test_redis_accepts_and_answers_exactly_as_memory_does(redis_address, commits):
+    with RedisServer(redis_address(), alone=False) as server:
+        compare_with_memory(RedisJournal(server), commits)
 
 
 # Fewer than of SQLite: each append and commit waits for a disk.

@@ -28,8 +28,10 @@ from eventsourcing.persistence import IntegrityError, ProgrammingError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.ports import Recorder
+from adapters.ports import Recorder, StoreError
 from adapters.stores import backends
+from adapters.stores.redis_recorder import RedisRecorder
+from adapters.stores.redis_server import RedisServer
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
 from tests.adapters.conftest import LONG_SEARCH
@@ -43,10 +45,14 @@ WRITERS = 8
 MAY_SKIP = ("PostgresRecorder",)
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite, throw-away", "redis", "postgres"])
 def recorder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DCBRecorder]:
     if request.param == "memory":
         yield InMemoryDCBRecorder()
+        return
+    if request.param == "redis":
+        with RedisServer(request.getfixturevalue("redis_address")()) as server:
+            yield RedisRecorder(server)
         return
     if request.param == "postgres":
         with backends.opened(request.getfixturevalue("postgres")()) as backend:
@@ -259,6 +265,13 @@ def test_sqlite_answers_and_refuses_exactly_as_memory_does(batches, reads):
         compare_with_memory(SQLiteRecorder(file), batches, reads)
 
 
+@given(batches=BATCHES, reads=READS)
+@settings(deadline=None)
+def test_redis_answers_and_refuses_exactly_as_memory_does(redis_address, batches, reads):
+    with RedisServer(redis_address(), alone=False) as server:
+        compare_with_memory(RedisRecorder(server), batches, reads)
+
+
 # Fewer than of SQLite: each append and commit waits for a disk.
 @given(batches=BATCHES, reads=READS)
 @settings(deadline=None, max_examples=300 if LONG_SEARCH else 30, suppress_health_check=list(HealthCheck))
@@ -285,3 +298,22 @@ def _append(recorder: DCBRecorder, events: list[DCBEvent], condition: DCBAppendC
         return recorder.append(events, condition)
     except IntegrityError:
         return "refused"
+
+
+def test_an_append_that_cannot_be_kept_fails_alone_and_not_those_beside_it(recorder: DCBRecorder):
+    """In a group that shares one transaction one that is wrong must not take the others with it."""
+    wrong = event("A", "lone surrogate: \ud800", data=b"1")
+
+    def append(number: int) -> bool:
+        if number % 5:
+            return recorder.append([event("A", f"n:{number}", data=b"%d" % number)]) > 0
+        try:
+            recorder.append([wrong])
+        except (ValueError, StoreError):
+            return False
+        return True
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        kept = list(pool.map(append, range(200)))
+    assert all(kept[number] for number in range(200) if number % 5)
+    assert len(list(recorder.read())) == sum(kept)

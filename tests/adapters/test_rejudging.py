@@ -23,7 +23,7 @@ from domain.resources import Key
 from domain.world import World
 from projections.findings.judge import RULES
 from projections.findings.rule import Rule
-from tests.adapters.places import PLACES, RECORDING
+from tests.adapters.places import NAMES, PLACES, RECORDING, opened_place
 from tests.adapters.test_cli import run
 from tests.replaying import recording, replayed
 
@@ -41,9 +41,9 @@ def older_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
         yield patch
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=NAMES)
 def place(request, tmp_path: Path) -> Iterator[Backend]:
-    with PLACES[request.param](tmp_path / "kept.ledger") as store:
+    with opened_place(request.param, tmp_path / "kept.ledger", request) as store:
         yield store
 
 

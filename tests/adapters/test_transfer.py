@@ -20,7 +20,7 @@ from adapters.ports import Aside, Backend, LedgerDamaged, Record, StoreFull
 from adapters.stores import backends
 from adapters.transfer import Places, Refused, blocks, copy, digest_of
 from tests.adapters.conftest import LONG_SEARCH
-from tests.adapters.places import PLACES, SkippingRecorder, fill, in_memory
+from tests.adapters.places import NAMES, SkippingRecorder, fill, in_memory, opened_place
 from tests.adapters.test_cli import run
 
 pytestmark = pytest.mark.usefixtures("no_endless_wait")
@@ -28,16 +28,16 @@ pytestmark = pytest.mark.usefixtures("no_endless_wait")
 KILLS = 40 if LONG_SEARCH else 6
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=NAMES)
 def source(request, tmp_path: Path) -> Iterator[Backend]:
-    with PLACES[request.param](tmp_path / "source.ledger") as store:
+    with opened_place(request.param, tmp_path / "source.ledger", request) as store:
         fill(store, tmp_path)
         yield store
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=NAMES)
 def target(request, tmp_path: Path) -> Iterator[Backend]:
-    with PLACES[request.param](tmp_path / "target.ledger") as store:
+    with opened_place(request.param, tmp_path / "target.ledger", request) as store:
         yield store
 
 

@@ -155,7 +155,11 @@ def test_every_state_is_reached_and_has_a_way_out(kind):
 
 @pytest.mark.parametrize(
     ("kind", "state"),
-    [pytest.param(kind, state, id=f"{kind}-{state}") for kind in LIFECYCLES for state in LIFECYCLES[kind].off_path],
+    [
+        pytest.param(kind, state, id=f"{kind}-{state}")
+        for kind in LIFECYCLES
+        for state in sorted(LIFECYCLES[kind].off_path)
+    ],
 )
 def test_a_state_off_the_path_has_its_own_exits(kind, state):
     lifecycle = LIFECYCLES[kind]
