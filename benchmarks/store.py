@@ -3,7 +3,7 @@
 The events are real ones: those that a log of `generate` is judged to be. Appends are durable, and measured by the clock on
 the wall, for much of the time is the disk's; what reads and folds is measured by CPU time. Both sides of a row encode and
 decode the same events by the same codec. `run` calls `measured` and keeps the figures; `resident` is the program whose
-memory is measured; `postgres` has the row of that server.
+memory is measured; `redis_append` and `postgres` have the rows of those servers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from transitions import Machine
 from adapters import app, judging
 from adapters.ledger import Ledger
 from adapters.stores import backends, codec
-from benchmarks import postgres
+from benchmarks import postgres, redis_append
 from benchmarks.measuring import DATA, HERE, Comparison, MeasurementError, data_file, in_turns, measure, say, warm
 from domain import vpc
 from domain.events import Event
@@ -634,9 +634,12 @@ def verifying(ground: Ground) -> list[Comparison]:
     return [Comparison(what, "sha256sum of the file", "CPU s", found["ours"], found["sum"], 2, "at most")]
 
 
-def on_postgres(ground: Ground) -> list[Comparison]:
-    """The same appends to PostgreSQL, beside COPY."""
-    return [postgres.appending(ground.sizes.rounds)] if ground.sizes.servers else []
+def on_servers(ground: Ground) -> list[Comparison]:
+    """The same appends to a Redis and a PostgreSQL server, beside the plainest thing that each can do."""
+    if not ground.sizes.servers:
+        return []
+    (batches, _), _ = redis_append.measured(ground.sizes.rounds)
+    return [batches, postgres.appending(ground.sizes.rounds)]
 
 
 ROWS: Final = (
@@ -648,7 +651,7 @@ ROWS: Final = (
     remembering,
     filing,
     verifying,
-    on_postgres,
+    on_servers,
 )
 """What is measured, in the order of the table."""
 
