@@ -49,7 +49,9 @@ def events(count: int, seed: int) -> list[DCBEvent]:
     return made
 
 
-def measured(rounds: int = ROUNDS, batches: int = BATCHES) -> tuple[list[Comparison], dict[str, float]]:
+def measured(
+    rounds: int = ROUNDS, batches: int = BATCHES, singles: int = SINGLES
+) -> tuple[list[Comparison], dict[str, float]]:
     """The rows, and what else is worth knowing: events read a second, bytes of memory an event."""
     with Server() as server, RedisServer(f"{server.url}?ledger=bench") as opened:
         recorder, client = RedisRecorder(opened), server.client()
@@ -79,7 +81,7 @@ def measured(rounds: int = ROUNDS, batches: int = BATCHES) -> tuple[list[Compari
         )
         for number in range(rounds):
             pages = [events(BATCH, number * batches + i + 1) for i in range(batches)]
-            ones = [[event] for event in pages[0][:SINGLES]]
+            ones = [[event] for event in pages[0][:singles]]
             # Who goes first meets another disk than who goes second: they take turns.
             for row, parts in ((batch, pages), (single, ones)):
                 sides = [(row.ours, append), (row.floor, add)]
