@@ -8,6 +8,7 @@ memory is measured; `redis_append` and `postgres` have the rows of those servers
 
 from __future__ import annotations
 
+import gc
 import gzip
 import os
 import shutil
@@ -47,6 +48,8 @@ from domain.world import Change, Resource, World
 
 BATCH: Final = 1000
 THREADS: Final = 64
+COLLECTING: Final = (50_000, 20, 50)
+"""The thresholds of the garbage collector that `adapters/cli.py` sets."""
 LEDGER_TABLES: Final = ("event_block", "head", "posting_run", "posting_page")
 _NAMES: Final = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 SHOP: Final = Key("vpc", "", "vpc-shop")
@@ -659,11 +662,20 @@ ROWS: Final = (
 def measured(sizes: Sizes, rows: Sequence[Callable[[Ground], list[Comparison]]] = ROWS) -> list[Comparison]:
     """All rows. Raises MeasurementError where what was measured did not do what it should, and `StoreError`."""
     found: list[Comparison] = []
+    before = gc.get_threshold()
     # Not in the system's own temporary folder: that may be in memory, where waiting for the disk costs nothing.
     DATA.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="store-", dir=DATA) as folder:
         ground = Ground(sizes, Path(folder))
-        for row in rows:
-            say(f"store: {row.__name__.replace('_', ' ')}")
-            found += row(ground)
+        try:
+            for row in rows:
+                say(f"store: {row.__name__.replace('_', ' ')}")
+                # Rubbish is collected as the command line has it, on both sides, and what other rows left is not looked at.
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(*COLLECTING)
+                found += row(ground)
+        finally:
+            gc.set_threshold(*before)
+            gc.unfreeze()
     return found
