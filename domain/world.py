@@ -279,7 +279,7 @@ class World:
 
 @lru_cache(maxsize=4096)
 def _held_once(path: str) -> str:
-    """The copy of a field's path that all resources share: every event comes with its own, and they are a fifth of a world."""
+    """The copy of a field's path that all resources share: every event brings its own, a fifth of a world."""
     return path
 
 
