@@ -12,13 +12,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder, DCBSequencedEvent
 
-from adapters.ports import Problem
+from adapters.ports import Problem, Recorder
 from adapters.stores import codec
 from domain.events import GENERATION, Event
 from domain.resources import Key
@@ -27,15 +27,6 @@ NO_KEY = Key("", "", "")
 
 START = (0, 0)
 """The place and the position that come before all others."""
-
-
-@runtime_checkable
-class Paged(Protocol):
-    """A recorder that can also stop looking at a position."""
-
-    def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
-        """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
-        ...
 
 
 class Placed(NamedTuple):
@@ -111,11 +102,9 @@ class Ledger:
                     yield Placed(0, found.position, event, found.event.data)
 
     def _between(self, query: DCBQuery, after: int, upto: int) -> Iterator[DCBSequencedEvent]:
-        if isinstance(self.recorder, Paged):
-            # Else a long log's index is looked through to its end.
-            yield from self.recorder.page(query, after, upto, upto - after)
-            return
-        yield from takewhile(lambda found: found.position <= upto, self.recorder.read(query, after=after))
+        if isinstance(self.recorder, Recorder):
+            return self.recorder.between(query, after, upto)
+        return takewhile(lambda found: found.position <= upto, self.recorder.read(query, after=after))
 
     def keeps(self, position: int) -> bool:
         """Whether what stands at a position belongs to the current generation. Its place is then what it ever was."""
