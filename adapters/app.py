@@ -7,15 +7,16 @@ it. `report` turns that into what people see; `cli` is the way in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain, pairwise
 from typing import NamedTuple
 
 import msgspec
 
+from adapters.checkpoints import Checkpoints
 from adapters.ingest import Progress, Span, Tally, files_in, following, ingest, joined, skew_of
 from adapters.judging import Judged, fold, judge
-from adapters.ledger import Ledger, Placed
+from adapters.ledger import Ledger, Moment
 from adapters.ordering import Heads
 from adapters.ports import Container, Journal, Mode, Recorder
 from adapters.sources import audit_log, dialects
@@ -26,13 +27,17 @@ from projections.findings.rule import Finding
 
 
 class Store(NamedTuple):
-    """A ledger and its journal, and what holds both. `durability` is what a server says of it; empty of a file."""
+    """A ledger and its journal, and what holds both. `durability` is what a server says of it; empty of a file.
+
+    One that is thrown away has no checkpoints.
+    """
 
     container: Container
     recorder: Recorder
     journal: Journal
     ledger: Ledger
     durability: str = ""
+    checkpoints: Checkpoints | None = None
 
 
 class Outcome(NamedTuple):
@@ -44,21 +49,6 @@ class Outcome(NamedTuple):
     end: int
 
 
-class Moment(NamedTuple):
-    """A point in the log that a person named: a time in microseconds since 1970, or an API server revision."""
-
-    time: int | None
-    revision: int | None
-
-    def passed_by(self, placed: Placed) -> bool:
-        """Whether an event lies behind it."""
-        event = placed.event
-        if self.revision is not None:
-            return event.order is not None and event.order.anchor > self.revision
-        assert self.time is not None
-        return event.time > self.time
-
-
 class NotAMoment(ValueError):
     """What was given as `--at` is neither a time nor a revision. The message says what is taken."""
 
@@ -66,9 +56,14 @@ class NotAMoment(ValueError):
 @contextmanager
 def opened(address: str | None, mode: Mode = "write", *, allow_volatile: bool = False) -> Iterator[Store]:
     """The store at an address; without one a throw-away store, gone when the block ends. Raises `StoreError`."""
-    backend = sqlite.thrown_away() if address is None else backends.opened(address, mode, allow_volatile=allow_volatile)
-    with backend as kept:
-        yield Store(kept.container, kept.recorder, kept.journal, Ledger(kept.recorder), kept.durability)
+    if address is None:
+        with sqlite.thrown_away() as kept:
+            yield Store(kept.container, kept.recorder, kept.journal, Ledger(kept.recorder))
+        return
+    with backends.opened(address, mode, allow_volatile=allow_volatile) as kept:
+        ledger = Ledger(kept.recorder)
+        checkpoints = Checkpoints(backends.beside(address, "checkpoints"), ledger, kept.recorder)
+        yield Store(kept.container, kept.recorder, kept.journal, ledger, kept.durability, checkpoints)
 
 
 def read_moment(text: str) -> Moment:
@@ -108,8 +103,16 @@ def replay(
     ]
     if any(skew_of(source) != skews.get(source.id, skew_of(source)) for source in store.journal.sources()):
         heads = Heads()  # another clock is said to be right now: what was read before has to be ordered by it, too
-    judged = judge(store.journal, store.ledger, judging, heads)
+    judged = brought_up(store, judging, heads)
     return conclude(store, judged, tallies, at=at, patience=patience)
+
+
+def brought_up(
+    store: Store, progress: Callable[[str, int], None] = lambda stage, count: None, heads: Heads | None = None
+) -> Judged:
+    """Bring the ledger up to what the journal holds, and its checkpoints up to the ledger: see `judge`."""
+    with store.checkpoints.making() if store.checkpoints is not None else nullcontext() as maker:
+        return judge(store.journal, store.ledger, progress, heads, maker)
 
 
 def conclude(

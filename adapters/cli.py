@@ -452,7 +452,8 @@ def _without_ledger(files: list[str], asked: Sequence[str], ledger_path: str | N
     ledger = file.resolve()
     if any(path != "-" and Path(path).resolve() == ledger for path in asked):
         fail(f"{ledger_path} is both what is to be read and the ledger to keep it in; name another file with --ledger")
-    beside = {ledger.with_name(ledger.name + suffix) for suffix in ("", "-wal", "-shm", ".lock", ".views")}
+    own = ("", "-wal", "-shm", ".lock", ".views", ".checkpoints", ".checkpoints-journal")
+    beside = {ledger.with_name(ledger.name + suffix) for suffix in own}
     return [file for file in files if file == "-" or file in asked or Path(file).resolve() not in beside]
 
 
@@ -606,17 +607,16 @@ def get(
     resource is not there or the work could not be done.
     """
     from adapters import app, report, tables
-    from adapters.judging import fold
 
     kind, namespace, name = _resource(kind_name, name, namespace)
     moment = app.read_moment(at) if at else None
     with questioned(ledger_path) as (store, views):
         if moment is not None:
-            judged = fold(store.ledger, moment.passed_by)
+            key = None if name is None else _key(kind, namespace, name)
             known = [
-                report.resource_document(judged.reading, resource)
-                for resource in judged.reading.resources()
-                if resource.key.kind == kind.name and (namespace is None or resource.key.namespace == namespace)
+                row
+                for row in report.resources_at(store, kind, moment, key)
+                if namespace is None or row["namespace"] == (namespace or None)
             ]
             rows = [row for row in known if name is None or row["name"] == name]
         else:
@@ -800,6 +800,7 @@ def _make_views(views: Views, store: app.Store, path: str) -> None:
     """Make the views again from the log; where they cannot be kept, for this answer only."""
     from adapters import app, report
     from adapters.judging import Judged
+    from adapters.ledger import Moment
     from adapters.ports import StoreError
     from adapters.stores.backends import shown
 
@@ -808,7 +809,7 @@ def _make_views(views: Views, store: app.Store, path: str) -> None:
     outcome = _rebuilt(store)
     if outcome is None:
         # Nothing is overdue for lack of what is not judged yet: the answer ends where judging has come to.
-        outcome = app.conclude(store, Judged(), [], at=app.Moment(None, sys.maxsize))
+        outcome = app.conclude(store, Judged(), [], at=Moment(None, sys.maxsize))
         if not outcome.judged.reading.at:
             fail(
                 f"{path} holds records, and nothing of them is judged yet: a replay into it is running, or was "
@@ -830,12 +831,11 @@ def _make_views(views: Views, store: app.Store, path: str) -> None:
 def _rebuilt(store: app.Store) -> app.Outcome | None:
     """Everything that follows from the log; `None` where the journal holds what the ledger does not."""
     from adapters import app
-    from adapters.judging import judge
     from adapters.ports import LedgerReadOnly
 
     try:
         # Opened for reading, judging appends nothing: it gets through only if there is nothing left to append.
-        return app.conclude(store, judge(store.journal, store.ledger), [])
+        return app.conclude(store, app.brought_up(store), [])
     except LedgerReadOnly:
         return None
 

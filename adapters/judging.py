@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+from adapters.checkpoints import Maker
 from adapters.ledger import Ledger, Placed
 from adapters.ordering import Heads, in_order
 from adapters.ports import Journal
@@ -54,41 +55,50 @@ def judge(
     ledger: Ledger,
     progress: Callable[[str, int], None] = lambda stage, count: None,
     heads: Heads | None = None,
+    maker: Maker | None = None,
     *,
     again: bool = False,
 ) -> Judged:
     """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors.
 
-    `heads` are those of the records that were just ingested, so that they need not be read again. `again` decides also
-    what is decided already: at the first record of which something else comes out now, a new generation begins.
+    `heads` are those of the records that were just ingested, so that they need not be read again; `maker` keeps
+    checkpoints on the way. `again` decides also what is decided already: at the first record of which something else comes
+    out now, a new generation begins.
     """
     judged = Judged()
+
+    def take(placed: Placed) -> None:
+        judged.fold(placed.event, placed.data)
+        if maker is not None:
+            maker.note(placed.event, placed.at, placed.position)
+            maker.settle(judged.reading.world)
+
     known = _Known(ledger)
     batch: list[Event] = []
     for ordered in in_order(journal, lambda count: progress("order", count), heads):
         progress("decide", 1)
         for placed in known.commands():
-            judged.fold(placed.event, placed.data)
+            take(placed)
         cut = known.last_position
         if known.follows(ordered.order, ordered.evidence):
             taken = list(known.take())
             if not again or _are(taken, decide(judged.reading.world, ordered.operation())):
                 for placed in taken:
-                    judged.fold(placed.event, placed.data)
+                    take(placed)
                 continue
-            batch += _restart(ledger, judged, known, cut)
+            batch += _restart(ledger, judged, known, cut, maker)
         elif known.pending:
-            batch += _restart(ledger, judged, known, cut)
+            batch += _restart(ledger, judged, known, cut, maker)
         for event in decide(judged.reading.world, ordered.operation()):
             judged.reading.apply(event)
             batch.append(event)
         if len(batch) >= BATCH_EVENTS:
-            _append(ledger, judged, batch)
+            _append(ledger, judged, batch, maker)
     for placed in known.commands():
-        judged.fold(placed.event, placed.data)
+        take(placed)
     if known.pending:
-        batch += _restart(ledger, judged, known, known.last_position)
-    _append(ledger, judged, batch)
+        batch += _restart(ledger, judged, known, known.last_position, maker)
+    _append(ledger, judged, batch, maker)
     return judged
 
 
@@ -113,22 +123,29 @@ def _are(placed: Sequence[Placed], decided: Sequence[Event]) -> bool:
     return True
 
 
-def _restart(ledger: Ledger, judged: Judged, known: _Known, cut: int) -> list[Event]:
+def _restart(ledger: Ledger, judged: Judged, known: _Known, cut: int, maker: Maker | None) -> list[Event]:
     """Begin a new generation behind the position `cut`, the last one that stays.
 
     What was commanded was admitted, and stays: only what was observed is decided again.
     """
     commanded = [placed.event for placed in known.rest() if placed.event.order is None]
     ledger.restart_after(cut, judged.reading.at)
+    if maker is not None:
+        maker.restart_after(judged.reading.at)
     for event in commanded:
         judged.reading.apply(event)
     return commanded
 
 
-def _append(ledger: Ledger, judged: Judged, batch: list[Event]) -> None:
+def _append(ledger: Ledger, judged: Judged, batch: list[Event], maker: Maker | None) -> None:
     if batch:
         for data in ledger.append(batch):
             judged.count(data)
+        if maker is not None:
+            at, position = ledger.count - len(batch), ledger.head - len(batch)
+            for number, event in enumerate(batch, 1):
+                maker.note(event, at + number, position + number)
+            maker.settle(judged.reading.world)
         batch.clear()
 
 

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
-from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder
+import msgspec
+from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder, DCBSequencedEvent
 
-from adapters.ports import Problem
+from adapters.ports import Problem, Recorder
 from adapters.stores import codec
 from domain.events import GENERATION, Event
 from domain.resources import Key
 
 NO_KEY = Key("", "", "")
+
+START = (0, 0)
+"""The place and the position that come before all others."""
 
 
 class Placed(NamedTuple):
@@ -31,6 +36,21 @@ class Placed(NamedTuple):
     position: int
     event: Event
     data: bytes
+
+
+class Moment(NamedTuple):
+    """A point in the log that a person named: a time in microseconds since 1970, or an API server revision."""
+
+    time: int | None
+    revision: int | None
+
+    def passed_by(self, placed: Placed) -> bool:
+        """Whether an event lies behind it."""
+        event = placed.event
+        if self.revision is not None:
+            return event.order is not None and event.order.anchor > self.revision
+        assert self.time is not None
+        return event.time > self.time
 
 
 class _Span(NamedTuple):
@@ -57,27 +77,57 @@ class Ledger:
             self._start(found.position, codec.decode(found.event.data))
         self.head = recorder.read(limit=None, after=None).head or 0
 
-    def events(self, query: DCBQuery | None = None) -> Iterator[Placed]:
-        """All events of the current generation, in order. With a query `at` is 0: places are counted over all events."""
-        at = 0
+    def events(self, query: DCBQuery | None = None, *, after: tuple[int, int] = START) -> Iterator[Placed]:
+        """All events of the current generation, in order, or those behind a place and its position.
+
+        With a query `at` is 0: places are counted over all events.
+        """
+        at = after[0]
+        counts = after == START
         apart = -1  # by how much the position is ahead of the place: nearly always what it was at the event before
         decode = codec.decode
+        for found in self._found(query, after[1]):
+            position, data = found.position, found.event.data
+            if query is None:
+                at += 1
+                if counts and position - at != apart:
+                    apart = position - at
+                    self._count(at, position)
+                elif counts and at > self.count:
+                    self.count = at
+            yield Placed(at, position, decode(data), data)
+
+    def own(self, key: Key, after: int, upto: int) -> Iterator[Placed]:
+        """The events on just this resource of the positions `after` < position <= `upto`, in order; `at` is 0."""
+        # What names it bears its tag too, and is passed over undecoded.
+        needle = msgspec.msgpack.encode(key)
+        query = DCBQuery(items=[DCBQueryItem(tags=[key.tag])])
         for span in self._spans:
-            for found in self.recorder.read(query, after=span.after):
-                position, event = found.position, found.event
-                if span.upto is not None and position > span.upto:
+            first, last = max(span.after, after), upto if span.upto is None else min(span.upto, upto)
+            for found in self._between(query, first, last) if first < last else ():
+                if needle in found.event.data and (event := codec.decode(found.event.data)).key == key:
+                    yield Placed(0, found.position, event, found.event.data)
+
+    def _between(self, query: DCBQuery, after: int, upto: int) -> Iterator[DCBSequencedEvent]:
+        if isinstance(self.recorder, Recorder):
+            return self.recorder.between(query, after, upto)
+        return takewhile(lambda found: found.position <= upto, self.recorder.read(query, after=after))
+
+    def keeps(self, position: int) -> bool:
+        """Whether what stands at a position belongs to the current generation. Its place is then what it ever was."""
+        return any(span.after < position and (span.upto is None or position <= span.upto) for span in self._spans)
+
+    def _found(self, query: DCBQuery | None, after: int) -> Iterator[DCBSequencedEvent]:
+        for span in self._spans:
+            if span.upto is not None and span.upto <= after:
+                continue
+            for found in self.recorder.read(query, after=max(span.after, after)):
+                if span.upto is not None and found.position > span.upto:
                     break
-                if event.type == GENERATION:
-                    continue
-                if query is None:
-                    at += 1
-                    if position - at != apart:
-                        apart = position - at
-                        self._count(at, position)
-                    elif at > self.count:
-                        self.count = at
-                data = event.data
-                yield Placed(at, position, decode(data), data)
+                if found.event.type != GENERATION:
+                    yield found
+                elif found.position > self._spans[-1].after:
+                    return  # another has begun a generation since: what comes behind is not the next of these
 
     def concerning(self, *keys: Key, types: Sequence[str] = ()) -> Iterator[Placed]:
         """The events that concern any of these resources, in order."""

@@ -13,6 +13,8 @@ from typing import Any
 
 from adapters.app import Outcome, Store, silences, span_of
 from adapters.ingest import UNKNOWN_FORMAT
+from adapters.judging import fold
+from adapters.ledger import Moment
 from adapters.paper import Paper, counted
 from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
@@ -21,11 +23,12 @@ from domain.ipset import MEMBERS, OPTIONS, TYPE, own_temporary_name
 from domain.ipset_names import is_temporary, owner_of
 from domain.ipset_writes import NFT
 from domain.operations import request_of
-from domain.resources import Key
+from domain.resources import Key, Kind
 from domain.world import Resource
 from projections.findings.rule import ERROR, HEALED, OPEN, PENDING, UNKNOWN, Finding, short
 from projections.ipset_contents import should_contain
-from projections.reading import Reading
+from projections.reading import STANDINGS, Reading, resources_of, standing_in
+from projections.standing import Standing
 
 SCHEMA = "netledger/replay/v1"
 
@@ -91,13 +94,12 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
             "below_request_response": reading.coverage.unknown.get(BELOW, 0),
         },
         "findings": [_finding(finding, told) for finding in outcome.findings],
-        "resources": [resource_document(reading, resource) for resource in reading.resources()],
+        "resources": [resource_document(resource, reading.standing(resource)) for resource in reading.resources()],
     }
 
 
-def resource_document(reading: Reading, resource: Resource) -> dict[str, Any]:
+def resource_document(resource: Resource, standing: Standing) -> dict[str, Any]:
     """One live resource: where it stands in its life, and its claims beside what they should be."""
-    standing = reading.standing(resource)
     return {
         **_key(resource.key, resource.uid),
         "state": resource.state,
@@ -105,6 +107,26 @@ def resource_document(reading: Reading, resource: Resource) -> dict[str, Any]:
         "reported": standing.reported,
         "drift": standing.drift,
     }
+
+
+def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = None) -> list[dict[str, Any]]:
+    """The live resources of a kind as they were at a moment; at least that of a `key`, where one is asked for."""
+    if store.checkpoints is None or not kind.served:
+        # What belongs in an ipset follows from all that its owners ever wrote: no checkpoint holds that.
+        reading = fold(store.ledger, moment.passed_by).reading
+        return [
+            resource_document(resource, reading.standing(resource))
+            for resource in reading.resources()
+            if resource.key.kind == kind.name
+        ]
+    if key is not None and kind.name not in STANDINGS and (one := store.checkpoints.resource_at(key, moment)):
+        return [resource_document(one, Standing())]
+    world, _ = store.checkpoints.world_at(moment)
+    return [
+        resource_document(resource, standing_in(world, resource))
+        for resource in resources_of(world)
+        if resource.key.kind == kind.name
+    ]
 
 
 class NotKnown(Exception):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.ports import StoreError
-from adapters.stores.backends import views_path
+from adapters.stores.backends import beside
 
 VERSION = 2
 
@@ -40,7 +40,7 @@ class Views:
     """The read models of the ledger at one address."""
 
     def __init__(self, ledger: str | Path) -> None:
-        self.path = views_path(str(ledger))
+        self.path = beside(str(ledger), "views")
         self._held: sqlite3.Connection | None = None
 
     def stand_at(self, stands: Stands) -> bool:

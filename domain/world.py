@@ -8,7 +8,7 @@ bounded number. The read models of `projections/` and the rules of `projections/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ class Resource:
         "hearsay",
         "key",
         "last_at",
+        "linked_at",
         "programmed",
         "refers",
         "revision",
@@ -68,6 +69,7 @@ class Resource:
         self.deletion_at = 0
         self.deletion_time = 0
         self.last_at = at
+        self.linked_at = 0  # when it came to name what it names now
         self.blurred = False
         self.guarded_by = ""  # who put the controller's finalizer on
         # Of a gateway pod: the commands that were started in it, each with when and by which request.
@@ -122,6 +124,26 @@ class World:
         self.controllers: set[str] = set()  # who was seen to do what only a controller does
         self.listed: set[str] = set()  # nodes whose ipsets were all shown once: what was not among them was not there
         self._referrers: dict[Key, dict[Key, None]] = {}
+
+    @classmethod
+    def restored(
+        cls,
+        live: Iterable[Resource],
+        departed: Iterable[tuple[Key, Departed]],
+        controllers: Iterable[str] = (),
+        listed: Iterable[str] = (),
+    ) -> World:
+        """The world that these were taken from, in whatever order they come."""
+        world = cls()
+        world.live = {resource.key: resource for resource in live}
+        for key, left in sorted(departed, key=lambda known: known[1].at):
+            world.departed[key.kind][key] = left
+        world.controllers.update(controllers)
+        world.listed.update(listed)
+        for resource in sorted(world.live.values(), key=lambda resource: resource.linked_at):
+            for named in resource.refers:
+                world._referrers.setdefault(named, {})[resource.key] = None
+        return world
 
     # ---- reading
 
@@ -232,6 +254,7 @@ class World:
         if moved_references:
             self._unlink(resource)
             resource.refers = tuple(dict.fromkeys(vocabulary.refers(resource.key, fields)))
+            resource.linked_at = at
             for named in resource.refers:
                 self._referrers.setdefault(named, {})[resource.key] = None
             resource.tags = tuple(dict.fromkeys((resource.key.tag, *(named.tag for named in resource.refers))))

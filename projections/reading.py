@@ -28,6 +28,18 @@ STANDINGS: dict[str, Callable[[World, Resource], Standing]] = {
 }
 
 
+def standing_in(world: World, resource: Resource) -> Standing:
+    """What a resource's claims should be; empty for kinds without any. What belongs in an ipset, no world can tell."""
+    of = STANDINGS.get(resource.key.kind)
+    return of(world, resource) if of is not None else Standing()
+
+
+def resources_of(world: World) -> Iterator[Resource]:
+    """The live resources, by kind in the order of `KINDS`, then by name."""
+    order = {kind.name: place for place, kind in enumerate(KINDS)}
+    return iter(sorted(world.live.values(), key=lambda resource: (order[resource.key.kind], resource.key)))
+
+
 class Reading:
     """Everything that is folded from the log. `at` is the place of the last event taken in."""
 
@@ -89,10 +101,8 @@ class Reading:
         """What a resource's claims should be; empty for kinds without any."""
         if resource.key.kind == "ipset":
             return self.memberships.standing(resource)
-        of = STANDINGS.get(resource.key.kind)
-        return of(self.world, resource) if of is not None else Standing()
+        return standing_in(self.world, resource)
 
     def resources(self) -> Iterator[Resource]:
         """The live resources, by kind in the order of `KINDS`, then by name."""
-        order = {kind.name: place for place, kind in enumerate(KINDS)}
-        yield from sorted(self.world.live.values(), key=lambda r: (order[r.key.kind], r.key))
+        return resources_of(self.world)

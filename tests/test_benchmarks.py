@@ -15,7 +15,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks import postgres, redis_append, report, resident, store
+from adapters.checkpoints import Checkpoints
+from adapters.ledger import Ledger, Moment
+from adapters.stores.sqlite_file import SQLiteFile
+from adapters.stores.sqlite_recorder import SQLiteRecorder
+from benchmarks import moments, postgres, redis_append, report, resident, store
 from benchmarks.generate import generate
 from benchmarks.measuring import Comparison, MeasurementError, in_turns, measure, spread
 from domain.events import Event as LedgerEvent
@@ -242,6 +246,26 @@ def test_the_page_says_which_targets_are_met_and_keeps_what_was_written_by_hand(
     assert report.page(page, results) == page
     with pytest.raises(ValueError, match="no place for figures"):
         report.page("no marks", results)
+
+
+def test_of_the_long_made_up_log_a_state_is_told_as_the_whole_fold_tells_it(tmp_path):
+    path, beside = tmp_path / "long.ledger", tmp_path / "long.ledger.checkpoints"
+    names = moments.build(path, 60_000, vpcs=3, subnets=3, pods=6)
+    figures = moments.measure(path, names, beside, questions=4, worlds=2)
+    assert figures["events"] == 60_000 and 80 < figures["live"] < 130
+    with SQLiteFile(path, "read") as file:
+        recorder = SQLiteRecorder(file)
+        ledger = Ledger(recorder)
+        checkpoints = Checkpoints(beside, ledger, recorder)
+        *_, last = ledger.events()
+        moment = Moment(last.event.time - 60_000_000, None)
+        whole = moments.whole_fold(ledger, moment)
+        assert {resource.key.kind for resource in whole.live.values()} == {"vpc", "subnet", "pod", "ip"}
+        for key in [*list(whole.live)[:40], *names[-40:]]:
+            one, right = checkpoints.resource_at(key, moment), whole.get(key)
+            assert (one and (one.state, one.fields, one.last_at)) == (
+                right and (right.state, right.fields, right.last_at)
+            )
 
 
 # ---- what is compared

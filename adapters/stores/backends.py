@@ -67,13 +67,13 @@ def path_of(address: str) -> Path | None:
     return Path(unquote(rest.removeprefix("/"))) if separator else Path(address)
 
 
-def views_path(address: str) -> Path:
-    """Where the read models of a store lie: beside its file, or, of a server's, in this user's cache folder."""
+def beside(address: str, suffix: str) -> Path:
+    """Where what follows from a store is kept: beside its file, or, of a server's, in this user's cache folder."""
     if (path := path_of(address)) is not None:
-        return path.with_name(f"{path.name}.views")
+        return path.with_name(f"{path.name}.{suffix}")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netledger"
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return cache / f"{blake2b(shown(address).encode(), digest_size=8).hexdigest()}.views"
+    return cache / f"{blake2b(shown(address).encode(), digest_size=8).hexdigest()}.{suffix}"
 
 
 def shown(address: str) -> str:

@@ -24,7 +24,7 @@ def encode(event: Event) -> DCBEvent:
         data = _encoder.encode(event)
     except OverflowError:
         # JSON has integers of any size, MessagePack has 64 bits: a larger one is kept as its digits.
-        data = _encoder.encode(msgspec.structs.replace(event, changed=_within_64_bits(event.changed)))
+        data = _encoder.encode(msgspec.structs.replace(event, changed=within_64_bits(event.changed)))
     return DCBEvent(type=event.type, data=data, tags=list(event.tags))
 
 
@@ -39,13 +39,14 @@ def decode(data: bytes) -> Event:
     return event
 
 
-def _within_64_bits(value: Any) -> Any:
+def within_64_bits(value: Any) -> Any:
+    """The value with every integer that MessagePack has no room for as its digits."""
     match value:
         case int() if not -(2**63) <= value < 2**64:
             return str(value)
         case dict():
-            return {name: _within_64_bits(inside) for name, inside in value.items()}
+            return {name: within_64_bits(inside) for name, inside in value.items()}
         case list() | tuple():
-            return [_within_64_bits(inside) for inside in value]
+            return [within_64_bits(inside) for inside in value]
         case _:
             return value

@@ -206,6 +206,10 @@ class SQLiteRecorder(Recorder):
         """Events that match, in order, then those to come, from this and from other processes."""
         return SQLiteSubscription(self, self._file, query, after)
 
+    def between(self, query: DCBQuery | None, after: int, upto: int) -> Iterator[DCBSequencedEvent]:
+        """Events that match, in order, of the positions `after` < position <= `upto`."""
+        return self._events(query, after, upto)
+
     def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
         """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
         return list(islice(self._events(query, after, upto), limit))

@@ -317,3 +317,17 @@ def test_an_append_that_cannot_be_kept_fails_alone_and_not_those_beside_it(recor
         kept = list(pool.map(append, range(200)))
     assert all(kept[number] for number in range(200) if number % 5)
     assert len(list(recorder.read())) == sum(kept)
+
+
+def test_what_lies_between_two_positions_is_what_a_read_gives_of_them(recorder):
+    for first in range(0, 60, 7):
+        recorder.append([event("A", "all", f"n:{p % 3}", data=b"%d" % p) for p in range(first, first + 7)])
+    if not isinstance(recorder, Recorder):
+        pytest.skip("the package's own recorder has no such question")
+    for query in (None, tagged("n:1"), tagged("all", "n:2"), tagged("no such tag")):
+        found = list(recorder.read(query))
+        places = [0, *positions(recorder.read())]
+        for after in places[::5]:
+            for upto in places[::4]:
+                wanted = [one for one in found if after < one.position <= upto]
+                assert list(recorder.between(query, after, upto)) == wanted

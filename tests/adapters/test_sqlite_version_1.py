@@ -64,7 +64,12 @@ def test_it_is_made_anew_when_it_is_written_and_goes_on_from_there(old, monkeypa
         outcome = app.replay(store, ["audit.log"])
         assert outcome.tallies[0].recognised == 0 and outcome.judged.digest == DIGEST
     assert version_of(old) == SCHEMA_VERSION
-    assert sorted(path.name for path in old.parent.iterdir()) == ["audit.log", "old.ledger", "old.ledger.lock"]
+    assert sorted(path.name for path in old.parent.iterdir()) == [
+        "audit.log",
+        "old.ledger",
+        "old.ledger.checkpoints",
+        "old.ledger.lock",
+    ]
     with app.opened(str(old), "read") as store:
         check(store)
 

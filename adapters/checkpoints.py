@@ -1,0 +1,659 @@
+"""The state at any time of a long ledger, without folding it from its beginning: `LEDGER.checkpoints`, beside it.
+
+Every so many places the whole `World` is kept, in chunks of some hundred resources, so that one of them asks for one
+chunk; between two of these checkpoints stand *marks*: how late and how far the log had come at a place. A question
+for a moment takes the last checkpoint before it and folds what lies between. The file follows from the log: it is added to
+while a log is judged and when a question finds it behind, and whatever is wrong with it, it is thrown away and made again.
+`judging.py` adds to it; `cli.py` asks it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import cache
+from hashlib import blake2b
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+from zlib import crc32
+
+import msgspec
+import zstandard
+
+import domain
+from adapters.ledger import Ledger, Moment
+from adapters.ports import Recorder, StoreError
+from adapters.stores.codec import within_64_bits
+from domain.events import Event
+from domain.operations import Fields
+from domain.resources import Key
+from domain.world import Departed, Resource, World
+
+VERSION: Final = 1
+BUSY_SECONDS: Final = 2.0
+NEVER: Final = -(1 << 62)
+
+_TABLES = """
+-- One row: from which log and by which rules all of this was made, and up to which position it was read.
+CREATE TABLE bound (rules BLOB, position INTEGER, seal BLOB, reach INTEGER);
+CREATE TABLE checkpoint (place INTEGER PRIMARY KEY, latest INTEGER, anchor INTEGER, content BLOB);
+CREATE TABLE chunk (place INTEGER, part TEXT, number INTEGER, content BLOB, PRIMARY KEY (place, part, number));
+-- The marks between a checkpoint and the next.
+CREATE TABLE stretch (after INTEGER PRIMARY KEY, content BLOB);
+"""
+# Each content is a zstd frame, with a checksum, of MessagePack that begins with where it belongs.
+
+Answer = TypeVar("Answer")
+Part = TypeVar("Part")
+
+
+class Spacing(NamedTuple):
+    """How far things stand apart."""
+
+    checkpoint: int = 50_000
+    """Places from one checkpoint to the next, at least."""
+    for_each_live: int = 4
+    """As many places for each live resource, at least: what a checkpoint costs is shared by the events before it."""
+    mark: int = 250
+    """Places from one mark to the next."""
+    chunk: int = 256
+    """Resources in one chunk, about."""
+
+
+SPACING: Final = Spacing()
+
+
+class Mark(NamedTuple):
+    """A place in the order and its position in the log; the latest time and the highest anchor of all events up to it."""
+
+    at: int
+    position: int
+    latest: int
+    anchor: int
+
+    def lies_before(self, moment: Moment | None) -> bool:
+        """Whether no event up to here lies behind that moment; of no moment, the end of the log is meant."""
+        if moment is None:
+            return True
+        if moment.revision is not None:
+            return self.anchor <= moment.revision
+        assert moment.time is not None
+        return self.latest <= moment.time
+
+
+BEGINNING: Final = Mark(0, 0, NEVER, NEVER)
+
+
+class KeptResource(msgspec.Struct, array_like=True):
+    """A `Resource` as it is kept: one field for each of its slots, in their order."""
+
+    blurred: bool
+    born_at: int
+    born_time: int
+    deletion_at: int
+    deletion_time: int
+    fields: Fields
+    guarded_by: str
+    hearsay: bool
+    key: Key
+    last_at: int
+    linked_at: int
+    programmed: dict[str, tuple[int, str]] | None
+    refers: tuple[Key, ...]
+    revision: int | None
+    run: tuple[str, int] | None
+    seen_from_birth: bool
+    state: str
+    tags: tuple[str, ...]
+    uid: str
+
+    def restored(self) -> Resource:
+        """The resource that it was made from."""
+        resource = Resource.__new__(Resource)
+        for slot in _SLOTS:
+            setattr(resource, slot, getattr(self, slot))
+        return resource
+
+
+_SLOTS = KeptResource.__struct_fields__
+_values = attrgetter(*_SLOTS)
+
+LIVE, GONE = "live", "gone"
+"""The parts of a world that are kept in chunks."""
+
+
+class Bound(NamedTuple):
+    """What the file was made from: how one folded, and a position of the log with what stands for all up to there."""
+
+    rules: bytes
+    position: int
+    seal: bytes
+    reach: int
+    """The position of the last event that was taken in."""
+
+
+class Directory(msgspec.Struct, array_like=True):
+    """What a checkpoint says of itself: where it stands, in how many chunks each part is, and what is small."""
+
+    mark: Mark
+    live: int
+    gone: int
+    controllers: list[str]
+    listed: list[str]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_directory = msgspec.msgpack.Decoder(Directory).decode
+_decode_live = msgspec.msgpack.Decoder(tuple[int, int, list[KeptResource]]).decode
+_decode_gone = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Key, Departed]]]).decode
+_decode_stretch = msgspec.msgpack.Decoder(tuple[int, list[Mark]]).decode
+
+
+class _Unusable(Exception):
+    """What is in the file is not what was written into it."""
+
+
+# SQLite quotes what it found in a damaged file, and that need not be text.
+_ERRORS: Final = (_Unusable, sqlite3.Error, OSError, UnicodeDecodeError)
+_SPARED: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_PERM,
+}
+"""What SQLite says of a file in which nothing need be wrong."""
+
+
+class Checkpoints:
+    """Those of one ledger. Nothing here fails because of their file: without it an answer takes longer, and is the same."""
+
+    def __init__(self, path: Path, ledger: Ledger, recorder: Recorder, spacing: Spacing = SPACING) -> None:
+        """`recorder` is the ledger's; `path` is where they are kept (`backends.beside`)."""
+        self.path = path
+        self.spacing = spacing
+        self._ledger = ledger
+        self._recorder = recorder
+
+    def world_at(self, moment: Moment | None = None) -> tuple[World, int]:
+        """What all events before a moment add up to, and the place of the last of them; without a moment, all events.
+
+        Raises the recorder's errors.
+        """
+
+        def load(kept: _Nothing) -> tuple[World, Mark]:
+            base = kept.before(moment)
+            return kept.world(base), base.mark
+
+        world, base = self._loaded(load)
+        at = base.at
+        for placed in self._ledger.events(after=base[:2]):
+            if moment is not None and moment.passed_by(placed):
+                break
+            at = placed.at
+            world.evolve(placed.event, at)
+        return world, at
+
+    def resource_at(self, key: Key, moment: Moment | None = None) -> Resource | None:
+        """The live resource of that name at a moment, `None` where there was none. Raises the recorder's errors.
+
+        An event moves no other resource than its own: only its own are folded.
+        """
+
+        def load(kept: _Nothing) -> tuple[World, list[Mark]]:
+            base = kept.before(moment)
+            return kept.world_of(base, key), [base.mark, *kept.marks(base.mark.at)]
+
+        world, marks = self._loaded(load)
+        marks = [mark for mark in marks if mark.at == marks[0].at or mark.lies_before(moment)]
+        last = marks[-1]
+        place_of = _Places(self._ledger, marks)
+        for placed in self._ledger.own(key, marks[0].position, last.position):
+            world.evolve(placed.event, place_of(placed.position))
+        for placed in self._ledger.events(after=last[:2]):
+            if moment is not None and moment.passed_by(placed):
+                break
+            if placed.event.key == key:
+                world.evolve(placed.event, placed.at)
+        return world.get(key)
+
+    def catch_up(self) -> None:
+        """Add what the log has got since; do nothing where the file cannot be written."""
+        with self.making(resume=True) as maker:
+            if maker.reach.position >= self._ledger.head:
+                return
+            world = maker.world
+            for placed in self._ledger.events(after=maker.noted[:2]):
+                world.evolve(placed.event, placed.at)
+                maker.note(placed.event, placed.at, placed.position)
+                maker.settle(world)
+                if not maker.is_kept:
+                    return
+
+    @contextmanager
+    def making(self, *, resume: bool = False) -> Iterator[Maker]:
+        """What adds to the file while the log is folded from its beginning, or on from the last checkpoint."""
+        maker = Maker(self.path, self._ledger, self._recorder, self.spacing, resume=resume)
+        try:
+            yield maker
+            maker.finish()
+        finally:
+            maker.close()
+
+    def _loaded(self, load: Callable[[_Nothing], Answer]) -> Answer:
+        for is_last in (False, False, True):
+            try:
+                with closing(_opened(self.path, "ro")) as connection:
+                    connection.execute("BEGIN")
+                    kept = _Kept(connection, self._ledger, self._recorder)
+                    if kept.check() >= self._ledger.head or is_last:
+                        return load(kept)
+            except _ERRORS as error:
+                if _is_damage(error):
+                    _throw_away(self.path)
+            if not is_last:
+                self.catch_up()
+        return load(_Nothing())
+
+
+class _Places:
+    """Which place a position has, told by the marks around it."""
+
+    def __init__(self, ledger: Ledger, marks: Sequence[Mark]) -> None:
+        self._ledger = ledger
+        self._marks = marks
+        self._positions = [mark.position for mark in marks]
+        self._counted: dict[int, dict[int, int]] = {}
+
+    def __call__(self, position: int) -> int:
+        """The place of a position up to the last mark."""
+        number = bisect_right(self._positions, position) - 1
+        before = self._marks[number]
+        if position == before.position:
+            return before.at
+        behind = self._marks[number + 1]
+        if behind.position - before.position == behind.at - before.at:
+            return before.at + position - before.position
+        # Positions were skipped between these two: only counting tells.
+        if number not in self._counted:
+            counted = self._counted[number] = {}
+            for placed in self._ledger.events(after=before[:2]):
+                if placed.position > behind.position:
+                    break
+                counted[placed.position] = placed.at
+        return self._counted[number][position]
+
+
+# ---- reading
+
+
+class _Nothing:
+    """What there is to start from where nothing is kept."""
+
+    def before(self, moment: Moment | None) -> Directory:
+        """The last checkpoint before a moment: the beginning of the log, where an empty world stands."""
+        return Directory(BEGINNING, 0, 0, [], [])
+
+    def world(self, base: Directory) -> World:
+        """The whole world at a checkpoint."""
+        return World()
+
+    def world_of(self, base: Directory, key: Key) -> World:
+        """A world in which there is just one resource, or what is remembered of its name."""
+        return World()
+
+    def marks(self, after: int) -> list[Mark]:
+        """The marks between a checkpoint at that place and the next."""
+        return []
+
+
+class _Kept(_Nothing):
+    """The file, in one transaction. Raises `_Unusable` and SQLite's errors."""
+
+    def __init__(self, connection: sqlite3.Connection, ledger: Ledger, recorder: Recorder) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        self._recorder = recorder
+        self.upto = 0
+
+    def check(self) -> int:
+        """Find out whether it was made from this log, by these rules: a log only grows, what stood there stands there.
+
+        Gives the position up to which it was read; 0 where that is not of the current generation.
+        """
+        bound = _bound(self._connection)
+        if bound is None or bound.rules != rules():
+            raise _Unusable
+        seal = self._recorder.seal(bound.position)
+        if seal is None or seal.digest != bound.seal:
+            raise _Unusable
+        self.upto = bound.position
+        return bound.reach if self._ledger.keeps(bound.reach) else 0
+
+    def before(self, moment: Moment | None) -> Directory:
+        if moment is None:
+            where, value = "?1 IS NULL", None
+        elif moment.revision is not None:
+            where, value = "anchor <= ?1", moment.revision
+        else:
+            where, value = "latest <= ?1", moment.time
+        rows = self._connection.execute(f"SELECT place FROM checkpoint WHERE {where} ORDER BY place DESC", (value,))
+        for (place,) in rows:
+            directory = self.directory(place)
+            # What a later generation superseded may still be there.
+            if directory is not None and directory.mark.lies_before(moment):
+                return directory
+        return super().before(moment)
+
+    def directory(self, place: int) -> Directory | None:
+        """The checkpoint at a place; `None` if it is not of the current generation."""
+        (content,) = self._one("SELECT content FROM checkpoint WHERE place = ?", (place,))
+        directory = _unpacked(content, _decode_directory)
+        if directory.mark.at != place or directory.mark.position > self.upto:
+            raise _Unusable
+        return directory if self._ledger.keeps(directory.mark.position) else None
+
+    def world(self, base: Directory) -> World:
+        kept = [one for number in range(base.live) for one in self._chunk(base, LIVE, number, _decode_live)]
+        gone = [one for number in range(base.gone) for one in self._chunk(base, GONE, number, _decode_gone)]
+        return World.restored((one.restored() for one in kept), gone, base.controllers, base.listed)
+
+    def world_of(self, base: Directory, key: Key) -> World:
+        if base.live:
+            for one in self._chunk(base, LIVE, _chunk_of(key.tag, base.live), _decode_live):
+                if one.key == key:
+                    return World.restored([one.restored()], [])
+        if base.gone:
+            known = self._chunk(base, GONE, _chunk_of(key.tag, base.gone), _decode_gone)
+            return World.restored([], [one for one in known if one[0] == key])
+        return World()
+
+    def marks(self, after: int) -> list[Mark]:
+        row = self._connection.execute("SELECT content FROM stretch WHERE after = ?", (after,)).fetchone()
+        if row is None:
+            return []
+        place, marks = _unpacked(row[0], _decode_stretch)
+        if place != after or any(mark.position > self.upto for mark in marks):
+            raise _Unusable
+        return [mark for mark in marks if self._ledger.keeps(mark.position)]
+
+    def _chunk(
+        self, base: Directory, part: str, number: int, decode: Callable[[bytes], tuple[int, int, list[Part]]]
+    ) -> list[Part]:
+        (content,) = self._one(
+            "SELECT content FROM chunk WHERE place = ? AND part = ? AND number = ?", (base.mark.at, part, number)
+        )
+        place, own_number, inside = _unpacked(content, decode)
+        if (place, own_number) != (base.mark.at, number):
+            raise _Unusable
+        return inside
+
+    def _one(self, sql: str, values: Sequence[Any]) -> tuple[Any, ...]:
+        row: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
+        if row is None:
+            raise _Unusable
+        return row
+
+
+# ---- making
+
+
+class Maker:
+    """Adds to the file of a ledger whose events it is told of, one after the other.
+
+    It begins with the log's first event, or with the one behind `noted`, at which the world is `world`. What the file
+    has already is passed over. When the file cannot be written it gives up, and `is_kept` says so.
+    """
+
+    def __init__(self, path: Path, ledger: Ledger, recorder: Recorder, spacing: Spacing, *, resume: bool) -> None:
+        self._path = path
+        self._ledger = ledger
+        self._recorder = recorder
+        self._spacing = spacing
+        self._pack = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
+        self._connection: sqlite3.Connection | None = None
+        self._bound: Bound | None = None  # as this one left it
+        self._base = 0
+        self._marks: list[Mark] = []
+        self._at, self._position, self._latest, self._anchor = BEGINNING
+        self.reach = BEGINNING
+        self.world = World()
+        try:
+            self._open(resume)
+        except _ERRORS as error:
+            # What cannot be read is thrown away; what cannot be made then is done without.
+            self.close()
+            if _is_damage(error):
+                _throw_away(path)
+                try:
+                    self._open(resume)
+                except _ERRORS:
+                    self.close()
+        self._next_mark = self.reach.at + spacing.mark
+        self._due = self._base + spacing.checkpoint
+
+    @property
+    def noted(self) -> Mark:
+        """The last event that it was told of."""
+        return Mark(self._at, self._position, self._latest, self._anchor)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what it is told of is still written down."""
+        return self._connection is not None
+
+    def note(self, event: Event, at: int, position: int) -> None:
+        """Take the next event of the log in; it stands in the log by now."""
+        if event.time > self._latest:
+            self._latest = event.time
+        if event.order is not None and event.order.anchor > self._anchor:
+            self._anchor = event.order.anchor
+        self._at, self._position = at, position
+        if at >= self._next_mark:
+            self._next_mark = at + self._spacing.mark
+            self._marks.append(self.noted)
+
+    def settle(self, world: World) -> None:
+        """Keep the world if it is time to. It is that of all events noted so far, and of no other."""
+        if self._at < self._due or self._connection is None:
+            return
+        self._due = self._base + max(self._spacing.checkpoint, self._spacing.for_each_live * len(world.live))
+        if self._at >= self._due:
+            self._write(world)
+            self._base, self._marks = self._at, []
+            self._due = self._base + self._spacing.checkpoint
+            self._next_mark = self._base + self._spacing.mark
+
+    def restart_after(self, at: int) -> None:
+        """A new generation begins behind that place: forget what was kept of the one before."""
+        if self._connection is None:
+            return
+        try:
+            with self._transaction(self._connection) as connection:
+                for table, place in (("checkpoint", "place"), ("chunk", "place"), ("stretch", "after")):
+                    connection.execute(f"DELETE FROM {table} WHERE {place} > ?", (at,))
+                ((self._base,),) = connection.execute("SELECT coalesce(max(place), 0) FROM checkpoint").fetchall()
+                self._marks = [mark for mark in self._kept(connection).marks(self._base) if mark.at <= at]
+                self._due = self._base + self._spacing.checkpoint
+                self._next_mark = at + self._spacing.mark
+        except _ERRORS:
+            self.close()
+
+    def finish(self) -> None:
+        """Write down how far the log has been read."""
+        if self._at > self.reach.at:
+            if not self._marks or self._marks[-1].at < self._at:
+                self._marks.append(self.noted)
+            self._write(None)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self, resume: bool) -> None:
+        self._connection = connection = _opened(self._path, "rwc")
+        with _begun(connection):
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                for statement in _TABLES.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+            elif version != VERSION:
+                raise _Unusable
+            self._bound = _bound(connection)
+            if self._bound is None:
+                return
+            kept = self._kept(connection)
+            base = kept.before(None)
+            self._base = base.mark.at
+            for table, place in (("checkpoint", "place"), ("chunk", "place"), ("stretch", "after")):
+                connection.execute(f"DELETE FROM {table} WHERE {place} > ?", (self._base,))
+            self._marks = kept.marks(self._base)
+            self.reach = self._marks[-1] if self._marks else base.mark
+            if resume and self.reach.position < self._ledger.head:
+                self._at, self._position, self._latest, self._anchor = base.mark
+                self.world = kept.world(base)
+
+    def _kept(self, connection: sqlite3.Connection) -> _Kept:
+        kept = _Kept(connection, self._ledger, self._recorder)
+        if self._bound is not None:
+            kept.check()
+        return kept
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        """One in which the file is this ledger's. Another ledger of this name may have taken it meanwhile."""
+        with _begun(connection):
+            bound = _bound(connection)
+            if bound != self._bound:
+                if bound is None:
+                    raise _Unusable
+                self._bound = bound
+                self._kept(connection)
+            yield connection
+
+    def _write(self, world: World | None) -> None:
+        if self._connection is None:
+            return
+        try:
+            with self._transaction(self._connection) as connection:
+                position = self._recorder.head()
+                seal = self._recorder.seal(position)
+                if seal is None or position < self._position:
+                    raise _Unusable
+                if world is not None:
+                    self._keep(connection, world)
+                connection.execute(
+                    "INSERT OR REPLACE INTO stretch VALUES (?, ?)",
+                    (self._base, self._pack(_encode((self._base, self._marks)))),
+                )
+                self._bound = Bound(rules(), position, seal.digest, self._position)
+                connection.execute("DELETE FROM bound")
+                connection.execute("INSERT INTO bound VALUES (?, ?, ?, ?)", self._bound)
+        except (*_ERRORS, StoreError):
+            self.close()
+
+    def _keep(self, connection: sqlite3.Connection, world: World) -> None:
+        mark = self.noted
+        for table in ("chunk", "checkpoint"):
+            connection.execute(f"DELETE FROM {table} WHERE place = ?", (mark.at,))
+        live = ((resource.tags[0], _values(resource)) for resource in world.live.values())
+        gone = ((one[0].tag, one) for departed in world.departed.values() for one in departed.items())
+        live_chunks = -(-len(world.live) // self._spacing.chunk)
+        gone_chunks = -(-sum(map(len, world.departed.values())) // self._spacing.chunk)
+        for part, every, count in ((LIVE, live, live_chunks), (GONE, gone, gone_chunks)):
+            sorted_out: list[list[Any]] = [[] for _ in range(count)]
+            for tag, one in every:
+                sorted_out[_chunk_of(tag, count)].append(one)
+            for number, ones in enumerate(sorted_out):
+                inside = (mark.at, number, ones)
+                try:
+                    content = _encode(inside)
+                except OverflowError:  # as in the ledger: these are decided just now, and have not been there yet
+                    content = _encode(within_64_bits(inside))
+                connection.execute(
+                    "INSERT INTO chunk VALUES (?, ?, ?, ?)", (mark.at, part, number, self._pack(content))
+                )
+        directory = Directory(mark, live_chunks, gone_chunks, sorted(world.controllers), sorted(world.listed))
+        connection.execute(
+            "INSERT INTO checkpoint VALUES (?, ?, ?, ?)",
+            (mark.at, mark.latest, mark.anchor, self._pack(_encode(directory))),
+        )
+
+
+# ---- the file
+
+
+@cache
+def rules() -> bytes:
+    """16 bytes that stand for how this netledger folds: what another one folded may come out otherwise."""
+    digest = blake2b(b"%d" % VERSION, digest_size=16)
+    for path in sorted(Path(folder) for folder in domain.__path__):
+        for module in sorted(path.glob("*.py")):
+            digest.update(module.read_bytes())
+    return digest.digest()
+
+
+def _chunk_of(tag: str, chunks: int) -> int:
+    return crc32(tag.encode()) % chunks
+
+
+def _unpacked(content: Any, decode: Callable[[bytes], Answer]) -> Answer:
+    try:
+        return decode(zstandard.ZstdDecompressor().decompress(content))
+    except (zstandard.ZstdError, msgspec.MsgspecError, TypeError, ValueError) as error:
+        raise _Unusable from error
+
+
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
+    # Transactions are begun and ended here by name.
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        # A crash of the machine may lose the last of it, and what it leaves torn is noticed.
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _bound(connection: sqlite3.Connection) -> Bound | None:
+    row = connection.execute("SELECT rules, position, seal, reach FROM bound").fetchone()
+    if row is None:
+        return None
+    if [type(column) for column in row] != [bytes, int, bytes, int] or not row[1] >= row[3] > 0:
+        raise _Unusable
+    return Bound(*row)
+
+
+@contextmanager
+def _begun(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether it says that the file is not what was written, and not that it is in use, or may not be written."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, (_Unusable, UnicodeDecodeError)) or (
+        isinstance(error, sqlite3.Error) and (code is None or code & 0xFF not in _SPARED)
+    )
+
+
+def _throw_away(path: Path) -> None:
+    for name in (path, path.with_name(f"{path.name}-journal")):
+        with suppress(OSError):
+            name.unlink(missing_ok=True)
