@@ -3,7 +3,7 @@
 The events are real ones: those that a log of `generate` is judged to be. Appends are durable, and measured by the clock on
 the wall, for much of the time is the disk's; what reads and folds is measured by CPU time. Both sides of a row encode and
 decode the same events by the same codec. `run` calls `measured` and keeps the figures; `resident` is the program whose
-memory is measured; `redis_append` and `postgres` have the rows of those servers.
+memory is measured; `moments`, `redis_append` and `postgres` have rows of their own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from transitions import Machine
 from adapters import app, judging
 from adapters.ledger import Ledger
 from adapters.stores import backends, codec
-from benchmarks import postgres, redis_append
+from benchmarks import moments, postgres, redis_append
 from benchmarks.measuring import DATA, HERE, Comparison, MeasurementError, data_file, in_turns, measure, say, warm
 from domain import vpc
 from domain.events import Event
@@ -78,12 +78,14 @@ class Sizes(NamedTuple):
     """Steps of a lifecycle in a round."""
     resources: int
     machines: int
+    long_events: int
+    """Of the ledger that is asked for states at random times."""
     servers: bool = True
 
 
-FULL: Final = Sizes(1_000_000, 100_000, 7, 3, 20, 100, 1_280, 20_000, 20_000, 500_000, 3_000)
-QUICK: Final = Sizes(100_000, 20_000, 3, 2, 10, 30, 320, 5_000, 5_000, 50_000, 1_000)
-TINY: Final = Sizes(1_000, 1_000, 2, 1, 1, 2, 64, 50, 50, 200, 5, servers=False)
+FULL: Final = Sizes(1_000_000, 100_000, 7, 3, 20, 100, 1_280, 20_000, 20_000, 500_000, 3_000, 5_000_000)
+QUICK: Final = Sizes(100_000, 20_000, 3, 2, 10, 30, 320, 5_000, 5_000, 50_000, 1_000, 200_000)
+TINY: Final = Sizes(1_000, 1_000, 2, 1, 1, 2, 64, 50, 50, 3_000, 60, 12_000, servers=False)
 
 
 class Ground:
@@ -637,6 +639,28 @@ def verifying(ground: Ground) -> list[Comparison]:
     return [Comparison(what, "sha256sum of the file", "CPU s", found["ours"], found["sum"], 2, "at most")]
 
 
+def at_random_times(ground: Ground) -> list[Comparison]:
+    """The state of a resource and of the world at random times of a long made-up log: see `moments`."""
+    path = ground.folder / "long.ledger"
+    events = ground.sizes.long_events
+    names = moments.build(path, events)
+    found = moments.measure(
+        path,
+        names,
+        path.with_name(f"{path.name}.checkpoints"),
+        questions=min(300, events // 1000),
+        worlds=min(20, events // 4000),
+    )
+    one = f"state of one resource at a random time, {events:,} events, 95 of 100 below"
+    world = f"state of the world at a random time, {events:,} events"
+    near, whole = found["world_seconds"]["p50"], found["fold_of_everything_seconds"]
+    slowest = [1000 * kind["p95"] for kind in found["resource_seconds"].values()]
+    return [
+        Comparison(one, "– (any resource, a subnet, a VPC)", "ms", slowest, [], 20, "at most"),
+        Comparison(world, "the full fold from zero", "answers/s", [1 / near], [1 / whole], 50),
+    ]
+
+
 def on_servers(ground: Ground) -> list[Comparison]:
     """The same appends to a Redis and a PostgreSQL server, beside the plainest thing that each can do."""
     if not ground.sizes.servers:
@@ -654,6 +678,7 @@ ROWS: Final = (
     remembering,
     filing,
     verifying,
+    at_random_times,
     on_servers,
 )
 """What is measured, in the order of the table."""
