@@ -83,12 +83,19 @@ class Ledger:
         With a query `at` is 0: places are counted over all events.
         """
         at = after[0]
+        counts = after == START
+        apart = -1  # by how much the position is ahead of the place: nearly always what it was at the event before
+        decode = codec.decode
         for found in self._found(query, after[1]):
+            position, data = found.position, found.event.data
             if query is None:
                 at += 1
-                if after == START:
-                    self._count(at, found.position)
-            yield Placed(at, found.position, codec.decode(found.event.data), found.event.data)
+                if counts and position - at != apart:
+                    apart = position - at
+                    self._count(at, position)
+                elif counts and at > self.count:
+                    self.count = at
+            yield Placed(at, position, decode(data), data)
 
     def own(self, key: Key, after: int, upto: int) -> Iterator[Placed]:
         """The events on just this resource of the positions `after` < position <= `upto`, in order; `at` is 0."""
