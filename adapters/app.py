@@ -28,9 +28,9 @@ from projections.findings.rule import Finding
 
 
 class Store(NamedTuple):
-    """A ledger and its journal, and what holds both. One that is thrown away has no checkpoints.
+    """A ledger and its journal, and what holds both. `durability` is what a server says of it; empty of a file.
 
-    `durability` is what a server says of it; empty of a file.
+    One that is thrown away has no checkpoints.
     """
 
     container: Container
@@ -58,13 +58,13 @@ class NotAMoment(ValueError):
 def opened(address: str | None, mode: Mode = "write", *, allow_volatile: bool = False) -> Iterator[Store]:
     """The store at an address; without one a throw-away store, gone when the block ends. Raises `StoreError`."""
     if address is None:
-        with sqlite.thrown_away() as backend:
-            yield Store(backend.container, backend.recorder, backend.journal, Ledger(backend.recorder))
+        with sqlite.thrown_away() as kept:
+            yield Store(kept.container, kept.recorder, kept.journal, Ledger(kept.recorder))
         return
-    with backends.opened(address, mode, allow_volatile=allow_volatile) as backend:
-        ledger = Ledger(backend.recorder)
-        checkpoints = Checkpoints(backends.beside(address, "checkpoints"), ledger, backend.recorder)
-        yield Store(backend.container, backend.recorder, backend.journal, ledger, backend.durability, checkpoints)
+    with backends.opened(address, mode, allow_volatile=allow_volatile) as kept:
+        ledger = Ledger(kept.recorder)
+        checkpoints = Checkpoints(backends.beside(address, "checkpoints"), ledger, kept.recorder)
+        yield Store(kept.container, kept.recorder, kept.journal, ledger, kept.durability, checkpoints)
 
 
 def read_moment(text: str) -> Moment:

@@ -73,8 +73,8 @@ def judge(
     """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors.
 
     `heads` are those of the records that were just ingested, so that they need not be read again; `maker` keeps
-    checkpoints on the way. `again` decides also what is decided already: at the first record of which something else
-    comes out now, a new generation begins.
+    checkpoints on the way. `again` decides also what is decided already: at the first record of which something else comes
+    out now, a new generation begins.
     """
     base = ledger.base
     judged = Judged(base)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
@@ -32,15 +32,6 @@ NO_KEY = Key("", "", "")
 
 START = (0, 0)
 """The place and the position that come before all others."""
-
-
-@runtime_checkable
-class Paged(Protocol):
-    """A recorder that can also stop looking at a position."""
-
-    def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
-        """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
-        ...
 
 
 class Placed(NamedTuple):
@@ -110,12 +101,19 @@ class Ledger:
         looked through as well, and `at` is 0: places are counted over all events.
         """
         at, position = after or (self.start if query is None else START)
+        counts = after is None
+        apart = -1  # by how much the position is ahead of the place: nearly always what it was at the event before
+        decode = codec.decode
         for found in self._found(query, position):
+            position, data = found.position, found.event.data
             if query is None:
                 at += 1
-                if after is None:
-                    self._count(at, found.position)
-            yield Placed(at, found.position, codec.decode(found.event.data), found.event.data)
+                if counts and position - at != apart:
+                    apart = position - at
+                    self._count(at, position)
+                elif counts and at > self.count:
+                    self.count = at
+            yield Placed(at, position, decode(data), data)
 
     def runs_upto(self, at: int) -> list[tuple[int, int]]:
         """Where places and positions drift apart, up to a place that was read: first place and position of each run."""
@@ -161,11 +159,9 @@ class Ledger:
                     yield Placed(0, found.position, event, found.event.data)
 
     def _between(self, query: DCBQuery, after: int, upto: int) -> Iterator[DCBSequencedEvent]:
-        if isinstance(self.recorder, Paged):
-            # Else a long log's index is looked through to its end.
-            yield from self.recorder.page(query, after, upto, upto - after)
-            return
-        yield from takewhile(lambda found: found.position <= upto, self.recorder.read(query, after=after))
+        if isinstance(self.recorder, Recorder):
+            return self.recorder.between(query, after, upto)
+        return takewhile(lambda found: found.position <= upto, self.recorder.read(query, after=after))
 
     def keeps(self, position: int) -> bool:
         """Whether what stands at a position belongs to the current generation. Its place is then what it ever was."""

@@ -9,10 +9,11 @@ halves, `stores/memory.py` is a journal for tests.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
-from eventsourcing.dcb.api import DCBRecorder
+from eventsourcing.dcb.api import DCBQuery, DCBRecorder, DCBSequencedEvent
 
 Mode = Literal["write", "read"]
 
@@ -242,6 +243,13 @@ class Recorder(DCBRecorder):
     @abstractmethod
     def head(self) -> int:
         """The position of the last event; 0 when there is none."""
+
+    def between(self, query: DCBQuery | None, after: int, upto: int) -> Iterator[DCBSequencedEvent]:
+        """Events that match, in order, of the positions `after` < position <= `upto`.
+
+        A store of its own does not look at what lies behind.
+        """
+        return takewhile(lambda found: found.position <= upto, self.read(query, after=after))
 
     @abstractmethod
     def seal(self, position: int) -> Seal | None:

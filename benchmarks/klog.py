@@ -24,7 +24,7 @@ from statistics import median
 from typing import Final
 
 from adapters.sources.klog_patterns import PATTERNS, Pattern, Table, statements
-from benchmarks.run import MeasurementError, measure, say
+from benchmarks.measuring import MeasurementError, measure, say
 from domain.resources import BY_NAME
 
 BEGINNING: Final = datetime(2026, 7, 4, 6, 57, 37, 123456, UTC)

@@ -3,7 +3,7 @@
 Batches of 1000 events with three tags each, appended under a condition, each batch durable before the next; and the
 floor: type, data and tags of the same events by binary COPY into one table without an index, a transaction a batch.
 Rounds of the two alternate on one server, which this starts; what is compared is wall-clock time, as most of the work
-is the server's. `appending` gives the figures; `run` is the place for them in the page.
+is the server's. `appending` gives the row; `store` puts it into the table of all.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
 
 from adapters.ports import Recorder
 from adapters.stores import backends
+from benchmarks.measuring import Comparison, spread
 from tests.servers.postgres_server import PostgresServer
 
 BATCH: Final = 1000
@@ -62,10 +62,11 @@ def copied(connection: psycopg.Connection, batches: Sequence[list[DCBEvent]]) ->
     return BATCH * len(batches) / (time.perf_counter() - began)
 
 
-def appending(rounds: int = ROUNDS) -> dict[str, Any]:
-    """The events a second of each round, and the ratio of the two: median, lowest, highest."""
+def appending(rounds: int = ROUNDS) -> Comparison:
+    """The events a second of each round, and of the floor beside it."""
     chance = random.Random(SEED)
-    found: dict[str, list[float]] = {"append": [], "copy": [], "ratio": []}
+    ours: list[float] = []
+    floor: list[float] = []
     with (
         PostgresServer() as server,
         backends.opened(server.address("benchmark")) as backend,
@@ -78,18 +79,21 @@ def appending(rounds: int = ROUNDS) -> dict[str, Any]:
             first += BATCH * BATCHES
             append, copy = appended(backend.recorder, batches), copied(connection, batches)
             if round_number:  # the first warms up
-                for name, value in (("append", append), ("copy", copy), ("ratio", append / copy)):
-                    found[name].append(value)
-    return {name: {"median": median(values), "low": min(values), "high": max(values)} for name, values in found.items()}
+                ours.append(append)
+                floor.append(copy)
+    what = "PostgreSQL: durable append, batches of 1000, 3 tags each, conditioned"
+    return Comparison(what, "COPY of the same into one table on the same server", "events/s", ours, floor, 0.3)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    for name, values in appending(parser.parse_args().rounds).items():
+    row = appending(parser.parse_args().rounds)
+    for name, values in (("append", row.ours), ("copy", row.floor), ("ratio", row.ratios)):
         digits = 3 if name == "ratio" else 0
-        print(name.ljust(8), *(f"{kind} {value:.{digits}f}" for kind, value in values.items()), sep="  ")
+        figures = (f"{kind} {value:.{digits}f}" for kind, value in spread(values).items())
+        print(name.ljust(8), *figures, sep="  ")
 
 
 if __name__ == "__main__":

@@ -12,33 +12,20 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
 
 from adapters.stores.redis_recorder import RedisRecorder
 from adapters.stores.redis_server import RedisServer
+from benchmarks.measuring import Comparison
 from tests.servers.redis_server import Server
 
 BATCH: Final = 1000
 BATCHES: Final = 20
 ROUNDS: Final = 9
 SINGLES: Final = 300
-
-
-class Row(NamedTuple):
-    """What one comparison gave: events a second of both, and the ratio of each round."""
-
-    what: str
-    beside: str
-    ours: list[float]
-    floor: list[float]
-
-    @property
-    def ratios(self) -> list[float]:
-        """Ours over the other, round by round."""
-        return [ours / floor for ours, floor in zip(self.ours, self.floor, strict=True)]
 
 
 def events(count: int, seed: int) -> list[DCBEvent]:
@@ -62,7 +49,9 @@ def events(count: int, seed: int) -> list[DCBEvent]:
     return made
 
 
-def measured(rounds: int = ROUNDS, batches: int = BATCHES) -> tuple[list[Row], dict[str, float]]:
+def measured(
+    rounds: int = ROUNDS, batches: int = BATCHES, singles: int = SINGLES
+) -> tuple[list[Comparison], dict[str, float]]:
     """The rows, and what else is worth knowing: events read a second, bytes of memory an event."""
     with Server() as server, RedisServer(f"{server.url}?ledger=bench") as opened:
         recorder, client = RedisRecorder(opened), server.client()
@@ -79,11 +68,20 @@ def measured(rounds: int = ROUNDS, batches: int = BATCHES) -> tuple[list[Row], d
 
         append(events(BATCH, 0))
         add(events(BATCH, 0))
-        batch = Row("appends of 1000 events, 3 tags each, conditioned", "pipelined XADD of the same", [], [])
-        single = Row("appends of one event, 3 tags, conditioned", "XADD of the same", [], [])
+        batch = Comparison(
+            "Redis: durable append, batches of 1000, 3 tags each, conditioned",
+            "pipelined XADD of the same on the same server",
+            "events/s",
+            [],
+            [],
+            0.3,
+        )
+        single = Comparison(
+            "Redis: durable append of one event, 3 tags, conditioned", "XADD of the same", "events/s", [], [], 0.3
+        )
         for number in range(rounds):
             pages = [events(BATCH, number * batches + i + 1) for i in range(batches)]
-            ones = [[event] for event in pages[0][:SINGLES]]
+            ones = [[event] for event in pages[0][:singles]]
             # Who goes first meets another disk than who goes second: they take turns.
             for row, parts in ((batch, pages), (single, ones)):
                 sides = [(row.ours, append), (row.floor, add)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +19,12 @@ FLAT: Final = 1.25
 """Peak memory at the greatest length over that at the least, at most."""
 NAMES: Final = {"recorded": "as recorded", "relevant": "all relevant"}
 MARKS: Final = ("<!-- figures: written by `make bench` -->", "<!-- end of figures -->")
+STORE_MARKS: Final = ("<!-- figures of the store: written by `make bench` -->", "<!-- end of the store's figures -->")
 
 
 def figures(results: dict[str, Any]) -> str:
     """What was measured, and the targets, as two Markdown tables."""
-    measurements = results["measurements"]
+    measurements = results.get("measurements", [])
     rows = [
         f"Python {results['python']}, {results['cpus']} CPUs, seed {results['seed']}.",
         "",
@@ -71,13 +73,45 @@ def figures(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def store_figures(results: dict[str, Any]) -> str:
+    """The rows of the store, as one Markdown table: a figure is a median, its least and most are in brackets."""
+    rows = [
+        f"Python {results['python']}, {results['cpus']} CPUs, seed {results['seed']}.",
+        "",
+        "| what | beside | figure | ours | the other | ratio | target | met |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in results.get("store", []):
+        other, ratio = each["other"], each["ratio"]
+        cells = (
+            each["what"],
+            each["beside"],
+            each["unit"],
+            _figures(each["ours"]),
+            _figures(other) if other else "–",
+            f"**{_figures(ratio)}**" if ratio else "–",
+            f"{each['bound']} {_figure(each['target'])}",
+            f"{_met(each['met'])}",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+FIGURES: Final[dict[tuple[str, str], Callable[[dict[str, Any]], str]]] = {MARKS: figures, STORE_MARKS: store_figures}
+"""What stands between which marks."""
+
+
 def page(old: str, results: dict[str, Any]) -> str:
     """The page with new figures. Raises ValueError if it has no place for them."""
-    before, begin, rest = old.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (begin and end):
-        raise ValueError(f"docs/benchmarks.md has no place for figures: put back the lines {MARKS[0]} and {MARKS[1]}")
-    return f"{before}{begin}\n\n{figures(results)}\n\n{end}{after}"
+    for marks, make in FIGURES.items():
+        before, begin, rest = old.partition(marks[0])
+        _, end, after = rest.partition(marks[1])
+        if not (begin and end):
+            raise ValueError(
+                f"docs/benchmarks.md has no place for figures: put back the lines {marks[0]} and {marks[1]}"
+            )
+        old = f"{before}{begin}\n\n{make(results)}\n\n{end}{after}"
+    return old
 
 
 def write(results: dict[str, Any]) -> None:
@@ -87,6 +121,18 @@ def write(results: dict[str, Any]) -> None:
 
 def _spread(values: dict[str, float]) -> str:
     return f"{values['median']:,.2f} [{values['min']:,.2f}..{values['max']:,.2f}]"
+
+
+def _figures(values: dict[str, float]) -> str:
+    median, *ends = (_figure(values[name]) for name in ("median", "min", "max"))
+    return median if ends == [median, median] else f"{median} [{'..'.join(ends)}]"
+
+
+def _figure(value: float) -> str:
+    """To about three digits."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
 def _met(met: bool) -> str:

@@ -1,94 +1,37 @@
-"""Measures `netledger replay` beside its floor and writes down what came out: `python -m benchmarks.run`.
+"""Measures netledger beside its floors and writes down what came out: `python -m benchmarks.run`.
 
-For both mixes of `generate`, and for 100,000 and 1,000,000 lines, rounds of the two programs alternate, each
+Two parts. *replay*: for both mixes of `generate`, and for 100,000 and 1,000,000 lines, rounds of two programs alternate, each
 in a process of its own: `floor`, and `netledger replay FILE -o json`. What is compared is CPU time (user and
 system), which a neighbour on the machine disturbs least, as the ratio within a round, and the peak of
-resident memory. `results.json` keeps the figures, and `report` puts them into docs/benchmarks.md.
+resident memory. *store*: the rows of `store`. `results.json` keeps the figures, and `report` puts them into
+docs/benchmarks.md.
 
-With `--quick` only 100,000 lines are measured and the figures are only printed.
+`--only PART` measures one part and leaves the other's figures as they are. With `--quick` less is measured, and the figures
+are only printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from benchmarks import report
+from adapters.ports import StoreError
+from benchmarks import report, store
+from benchmarks.measuring import HERE, SEED, MeasurementError, Usage, data_file, measure, say, spread, warm
 
-HERE: Final = Path(__file__).parent
-DATA: Final = HERE / "data"
 RESULTS: Final = HERE / "results.json"
+PARTS: Final = ("replay", "store")
 MIXES: Final = ("recorded", "relevant")
 ROUNDS: Final = {100_000: 3, 1_000_000: 2}
-SEED: Final = 1
 PATIENCE: Final = 0.002
 """Seconds a program may take for each line, on top of a minute, before it is given up."""
-
-
-class Usage(NamedTuple):
-    """What one process took: CPU and wall-clock seconds, peak memory and output in bytes, exit code."""
-
-    cpu: float
-    wall: float
-    rss: int
-    exit: int
-    output: int
-
-
-class MeasurementError(Exception):
-    """A program under measurement failed, so there is nothing to compare. The text is for the operator."""
-
-
-def measure(command: Sequence[str], *, patience: int, accepted: Sequence[int] = (0,)) -> Usage:
-    """Runs `command` in an empty directory, its output into a file there, and returns what it took.
-
-    Raises MeasurementError if it cannot be started, ends with an exit code that is not accepted, or is not
-    done after `patience` seconds.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        out, said, taken = (Path(scratch, name) for name in ("out", "said", "taken"))
-        launcher = (sys.executable, "-I", "-S", str(HERE / "launcher.py"), str(taken), str(patience))
-        with out.open("wb") as stdout, said.open("wb") as stderr:
-            subprocess.run([*launcher, *command], stdout=stdout, stderr=stderr, cwd=scratch, check=False)
-        tail = said.read_text(errors="replace").strip()[-2000:]
-        if not taken.exists():
-            raise MeasurementError(tail)
-        cpu, wall, rss, code = taken.read_text().split()
-        if float(wall) >= patience:
-            raise MeasurementError(f"{' '.join(command)}: given up after {patience} s")
-        if int(code) not in accepted:
-            raise MeasurementError(f"{' '.join(command)}: exit {code}, so nothing was measured. It said:\n{tail}")
-        return Usage(float(cpu), float(wall), int(rss), int(code), out.stat().st_size)
-
-
-def data_file(mix: str, lines: int) -> Path:
-    """The log to measure on, generated unless one by the same generator is there."""
-    sources = ("audit_log.py", "api_server.py", "cluster.py", "noise.py", "generate.py")
-    generator = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in sources)).hexdigest()[:8]
-    path = DATA / f"{mix}-{lines}-seed{SEED}-{generator}.jsonl"
-    if path.exists():
-        return path
-    DATA.mkdir(exist_ok=True)
-    for old in DATA.glob(f"{mix}-{lines}-*"):
-        old.unlink()
-    say(f"generating {path.name}")
-    unfinished = path.with_suffix(".part")
-    options = ("--mix", mix, "--lines", str(lines), "--seed", str(SEED))
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.generate", *options, str(unfinished)], cwd=HERE.parent, check=True
-    )
-    unfinished.rename(path)
-    return path
 
 
 def compare(mix: str, lines: int, rounds: int, netledger: Sequence[str]) -> dict[str, Any]:
@@ -99,9 +42,7 @@ def compare(mix: str, lines: int, rounds: int, netledger: Sequence[str]) -> dict
         "floor": (sys.executable, str(HERE / "floor.py"), str(path)),
         "netledger": (*netledger, "replay", str(path), "-o", "json"),
     }
-    with path.open("rb") as file:  # into the page cache, so that the first round pays no more than the others
-        while file.read(1 << 24):
-            pass
+    warm(path)
     taken: dict[str, list[Usage]] = {name: [] for name in commands}
     for number in range(rounds):
         order = list(commands) if number % 2 == 0 else list(reversed(commands))
@@ -131,44 +72,36 @@ def compare(mix: str, lines: int, rounds: int, netledger: Sequence[str]) -> dict
     }
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and extremes, to three places."""
-    return {
-        "median": round(median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
-    }
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def replays(netledger: Sequence[str], *, quick: bool) -> list[dict[str, Any]]:
+    """The figures of all logs. Raises MeasurementError."""
+    sizes = [lines for lines in ROUNDS if lines <= 100_000 or not quick]
+    return [compare(mix, lines, ROUNDS[lines], netledger) for mix in MIXES for lines in sizes]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="100,000 lines only; print, write nothing")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes; print, write nothing")
+    parser.add_argument("--only", choices=PARTS, help="measure this part; keep the other's figures")
     parser.add_argument(
         "--netledger",
         default=str(Path(sys.executable).with_name("netledger")),
         help="the program to measure (default: the one beside this Python)",
     )
     arguments = parser.parse_args()
-    sizes = [lines for lines in ROUNDS if lines <= 100_000 or not arguments.quick]
-    results: dict[str, Any] = {
-        "python": platform.python_version(),
-        "cpus": os.cpu_count(),
-        "seed": SEED,
-        "measurements": [],
-    }
+    results: dict[str, Any] = {}
+    if arguments.only and not arguments.quick and RESULTS.exists():
+        results = json.loads(RESULTS.read_text())
+    results |= {"python": platform.python_version(), "cpus": os.cpu_count(), "seed": SEED}
     try:
-        for mix in MIXES:
-            for lines in sizes:
-                measured = compare(mix, lines, ROUNDS[lines], [arguments.netledger])
-                results["measurements"].append(measured)
-    except (MeasurementError, subprocess.CalledProcessError, OSError) as error:
+        if arguments.only != "store":
+            results["measurements"] = replays([arguments.netledger], quick=arguments.quick)
+        if arguments.only != "replay":
+            rows = store.measured(store.QUICK if arguments.quick else store.FULL)
+            results["store"] = [row.as_kept() for row in rows]
+    except (MeasurementError, subprocess.CalledProcessError, StoreError, OSError) as error:
         sys.exit(f"benchmarks.run: {error}")
     if arguments.quick:
-        print(report.figures(results))
+        print("\n\n".join(make(results) for make in report.FIGURES.values()))
         return
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     report.write(results)

@@ -124,7 +124,7 @@ def why_not(world: World, event: str, key: Key, fields: Mapping[str, Any]) -> st
         why = f"{event} may not happen in that state"
     else:
         change = Change(event, key, world.get(key), fields)
-        why = next((text for guard in row.unless if (text := guard.check(world, change))), "")
+        why = row.refusal(world, change)
         if not why:
             return None
         why = f"{event} may not happen: {why}"
@@ -303,7 +303,7 @@ class _Decision:
         else:
             if row.unless:
                 change = Change(event, self.operation.key, self.before, fields)
-                reason = next((text for guard in row.unless if (text := guard.check(self.world, change))), "")
+                reason = row.refusal(self.world, change)
             leads_to = row.otherwise if reason else row.target
             if leads_to == SAME:
                 leads_to = self.state

@@ -54,6 +54,13 @@ class Row(NamedTuple):
     unless: tuple[Guard, ...] = ()
     otherwise: str = SAME
 
+    def refusal(self, world: World, change: Change) -> str:
+        """Why it may not happen though the state allows it: what the first guard says that speaks; empty where none does."""
+        for guard in self.unless:  # a plain loop: this is on the way of every command and of many events
+            if reason := guard.check(world, change):
+                return reason
+        return ""
+
 
 class Lifecycle:
     """The table of one kind. Raises `LifecycleError` at construction if the table cannot be right."""

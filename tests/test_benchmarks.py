@@ -1,24 +1,30 @@
-"""The generated logs are what the benchmarks say they are: repeatable, bounded, of the stated mix, and clean.
+"""The generated logs are what the benchmarks say they are: repeatable, bounded, of the stated mix, and clean. What is
+measured on them is tried here with tiny sizes, and no time is asked for.
 
 Cleanliness is judged here by a reader of its own, a few dozen lines that know nothing of the generator or of
 netledger's rules: what it counts from creations and removals must be what the controller's claims say.
 """
 
 import json
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.checkpoints import Checkpoints
 from adapters.ledger import Ledger, Moment
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
-from benchmarks import moments, report
+from benchmarks import moments, postgres, redis_append, report, resident, store
 from benchmarks.generate import generate
-from benchmarks.run import MeasurementError, measure, spread
+from benchmarks.measuring import Comparison, MeasurementError, in_turns, measure, spread
+from domain.events import Event as LedgerEvent
+from domain.resources import Key
+from domain.world import World
 
 OURS = {
     "vpcs", "subnets", "pods", "ips", "namespaces", "iptables-eips", "iptables-fip-rules", "vpc-nat-gateways",
@@ -231,8 +237,9 @@ def test_the_page_says_which_targets_are_met_and_keeps_what_was_written_by_hand(
         measurement("recorded", 1_000_000, 2.5, 100_000_000, exit_code=1),
     ]}  # fmt: skip
     old = f"by hand\n{report.MARKS[0]}\nold figures\n{report.MARKS[1]}\nby hand too\n"
+    old = f"{report.STORE_MARKS[0]}\nold figures\n{report.STORE_MARKS[1]}\n{old}"
     page = report.page(old, results)
-    assert page.startswith("by hand\n") and page.endswith("by hand too\n") and "old figures" not in page
+    assert page.count("by hand\n") == 1 and page.endswith("by hand too\n") and "old figures" not in page
     verdicts = [line.rsplit("|", 2)[1].strip() for line in page.splitlines() if "at most" in line]
     assert verdicts == ["yes", "**no**", "**no**"]
     assert "ended with exit code 1" in page
@@ -259,3 +266,124 @@ def test_of_the_long_made_up_log_a_state_is_told_as_the_whole_fold_tells_it(tmp_
             assert (one and (one.state, one.fields, one.last_at)) == (
                 right and (right.state, right.fields, right.last_at)
             )
+
+
+# ---- what is compared
+
+
+def test_a_comparison_is_judged_by_the_median_of_the_ratios_within_each_round():
+    slow_hour = Comparison("a", "b", "events/s", [100, 10, 60], [40, 4, 100], 2)
+    assert slow_hour.ratios == [2.5, 2.5, 0.6] and slow_hour.is_met
+    assert not slow_hour._replace(target=2.6).is_met
+    assert slow_hour._replace(bound="at most", target=2.5).is_met
+    assert not slow_hour._replace(bound="at most").is_met
+
+
+def test_what_has_nothing_beside_it_is_judged_by_its_own_figure():
+    alone = Comparison("a", "–", "ms", [12, 19, 21], [], 20, "at most")
+    assert alone.is_met and not alone._replace(target=18).is_met
+    assert (alone.as_kept()["ratio"], alone.as_kept()["ours"]["median"]) == (None, 19)
+
+
+def test_every_side_is_measured_once_a_round_and_each_is_the_first_in_its_turn():
+    order: list[str] = []
+
+    def side(name: str) -> Any:
+        def measured(number: int) -> float:
+            order.append(f"{name}{number}")
+            return float(number)
+
+        return measured
+
+    assert in_turns(3, {name: side(name) for name in "abc"}) == {name: [0.0, 1.0, 2.0] for name in "abc"}
+    assert order == ["a0", "b0", "c0", "b1", "c1", "a1", "c2", "a2", "b2"]
+
+
+def test_the_page_shows_the_rows_of_the_store_and_what_they_were_to_reach():
+    rows = [
+        Comparison("appending", "a floor", "events/s", [123456.0, 100000.0], [246912.0, 200000.0], 0.25),
+        Comparison("memory", "machines", "bytes each", [2000.0], [20000.0], 1 / 30, "at most"),
+        Comparison("state", "–", "ms", [12.0], [], 20, "at most"),
+    ]
+    results = {"python": "3.11", "cpus": 2, "seed": 1, "store": [row.as_kept() for row in rows]}
+    first, second, third = report.store_figures(results).splitlines()[-3:]
+    assert first.endswith("| at least 0.25 | yes |") and "111,700 [100,000..123,500]" in first and "**0.50**" in first
+    assert second.endswith("| **0.10** | at most 0.033 | **no** |") or "**no**" in second
+    assert "| – | ms | 12.0 | – | – | at most 20.0 | yes |" in third
+
+
+# ---- what is measured
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+
+    def log(mix: Any, lines: int) -> Any:
+        path = folder / f"{mix}-{lines}.jsonl"
+        if not path.exists():
+            generate(path, lines=lines, mix=mix, seed=1)
+        return path
+
+    return store.Ground(store.TINY, folder, log)
+
+
+@pytest.mark.parametrize("row", store.ROWS, ids=lambda row: row.__name__)
+def test_every_row_of_the_store_can_be_measured(row, ground):
+    for comparison in row(ground):
+        assert comparison.ours and all(figure > 0 for figure in (*comparison.ours, *comparison.floor))
+        assert len(comparison.floor) in (0, len(comparison.ours))
+
+
+def test_the_rows_of_the_servers_can_be_measured():
+    rows, _ = redis_append.measured(rounds=1, batches=1, singles=10)
+    for row in (*rows, postgres.appending(rounds=1)):
+        assert [len(row.ours), len(row.floor)] == [1, 1] and row.ours[0] > 0
+
+
+def test_the_pages_of_a_ledger_file_are_the_ledgers_or_the_journals(ground):
+    path = ground.kept("relevant")
+    parts = store.parts_of(path)
+    assert sum(parts.values()) == path.stat().st_size
+    with sqlite3.connect(path) as connection:
+        for part, table in (("ledger", "event_block"), ("journal", "journal_block")):
+            ((held,),) = connection.execute(f"SELECT sum(length(content)) FROM {table}")
+            assert held < parts[part] < 2 * held + 100_000
+
+
+def test_what_is_appended_has_three_tags_and_its_own_among_them(ground):
+    assert all(len(set(one.tags)) == 3 and one.key.tag in one.tags for one in ground.events)
+
+
+def test_the_machine_beside_a_step_asks_the_same_guard():
+    world = World()
+    model = store.Model(world)
+    machine = store.machine_of(model)
+    subnet = Key("subnet", "", "net-db")
+    made = LedgerEvent(
+        type="SubnetCreated", key=subnet, record="audit:1", time=1, changed={"spec.vpc": (None, "vpc-shop")}
+    )
+    world.evolve(made, 1)
+    model.VPCRemoved()  # type: ignore[attr-defined]
+    assert model.state == "GUARDED", "a subnet names the Vpc"
+    world.evolve(LedgerEvent(type="SubnetRemoved", key=subnet, record="audit:2", time=2), 2)
+    model.VPCRemoved()  # type: ignore[attr-defined]
+    assert (model.state, machine.states["GONE"].name) == ("GONE", "GONE")
+
+
+def test_the_measured_world_holds_as_many_resources_as_are_asked_for_each_with_its_fields(ground):
+    _, world = ground.short
+    sample = msgspec.msgpack.encode([(one.key, one.fields) for one in world.live.values()])
+    number = len(world.live) * 2 + 1
+    held = resident.world_of(number, sample).live
+    assert len(held) == number == len({one.uid for one in held.values()})
+    assert sorted(map(len, (one.fields for one in held.values())))[-1] > 10
+    assert len(resident.machines_of(3, sample)) == 3
+
+
+def test_an_append_that_fails_in_a_thread_is_no_measurement():
+    def refuse(share: Any) -> None:
+        raise MeasurementError("no room")
+
+    with pytest.raises(MeasurementError, match="no room"):
+        store._together(refuse, [[1], [2]])

@@ -1,6 +1,7 @@
-"""Who holds a ledger for writing: the note that a writer leaves on a server, and how it is told to the one who waits.
+"""Who holds a ledger for writing: the note that a writer leaves, and how it is told to the one who waits.
 
-The lock itself is the server's (`postgres_server.py`, `redis_server.py`); the note is only for messages.
+The lock itself is the file's (`sqlite_file.py`) or the server's (`postgres_server.py`, `redis_server.py`); the note is only
+for messages.
 """
 
 from __future__ import annotations

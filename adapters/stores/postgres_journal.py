@@ -1,13 +1,13 @@
 """The journal in PostgreSQL: records as they were received, in the schema that `postgres_server.py` opens.
 
-Records lie in compressed blocks (`blocks.py`), one or a few a commit. Beside them stands one small row an identity, which
-is how the same record is told when it comes again, and how a record's file and line are found. What is decided from
+Records lie in compressed blocks (`journal_block.py`), one or a few a commit. Beside them stands one small row an identity,
+which is how the same record is told when it comes again, and how a record's file and line are found. What is decided from
 records goes to `postgres_recorder.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import zstandard
@@ -27,8 +27,8 @@ from adapters.ports import (
     StoreError,
     collided,
 )
-from adapters.stores import blocks
-from adapters.stores.blocks import Stored, checksum, key
+from adapters.stores import journal_block
+from adapters.stores.journal_block import Stored, checksum, key
 from adapters.stores.postgres_server import PostgresSchema, restored, rows, storable
 
 LOOKUP_ROWS: Final = 2000
@@ -102,7 +102,7 @@ class PostgresJournal:
         while after < head:
             # The block that holds the next entry is the last one that does not begin behind it.
             found = self._schema.query(f"{_BLOCK} WHERE number <= %s ORDER BY number DESC LIMIT 1", (after + 1,))
-            stored = blocks.opened(inflate, *found[0]) if found else []
+            stored = _opened(inflate, *found[0]) if found else []
             if isinstance(stored, str):
                 raise LedgerDamaged(f"the journal in {self._schema.address}: block {found[0][0]}: {stored}; verify it")
             if not found or not found[0][0] <= after + 1 < found[0][0] + len(stored):
@@ -122,7 +122,7 @@ class PostgresJournal:
             if expected is not None and number != expected:
                 sound = False
                 yield Problem("journal", expected, f"missing: the next block begins with entry {number}")
-            stored = blocks.opened(inflate, *found[0])
+            stored = _opened(inflate, *found[0])
             previous = number
             if isinstance(stored, str):
                 sound, expected = False, None
@@ -225,14 +225,20 @@ def _commit(
     return Receipt(accepted, accepted.count(False) - len(collisions), len(collisions))
 
 
+def _opened(
+    inflate: Callable[[bytes], bytes], number: int, records: int, source: int, sum: bytes, content: bytes
+) -> list[Stored] | str:
+    return journal_block.opened(inflate, (number, records, source), sum, content, records=records)
+
+
 _SOURCES: Final = "SELECT id, path, format FROM source"
 
 
 def _keep_blocks(connection: Connection[DictRow], source: int, records: Sequence[Stored]) -> None:
     ends = rows(connection, "SELECT number + records FROM journal_block ORDER BY number DESC LIMIT 1")
     number = ends[0][0] if ends else 1
-    deflate = blocks.deflater()
-    for block in blocks.divided(records):
+    deflate = journal_block.deflater()
+    for block in journal_block.divided(records):
         content = deflate(block)
         connection.execute(
             "INSERT INTO journal_block VALUES (%s, %s, %s, %s, %b)",

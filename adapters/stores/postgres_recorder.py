@@ -127,6 +127,10 @@ class PostgresRecorder(PostgresDCBRecorderTT, Recorder):
         """Events that match, in order, then those to come, from this and from other processes."""
         return PostgresSubscription(self, self._schema, query, after)
 
+    def between(self, query: DCBQuery | None, after: int, upto: int) -> Iterator[DCBSequencedEvent]:
+        """Events that match, in order, of the positions `after` < position <= `upto`."""
+        return self._events(query, after, upto, None)
+
     def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
         """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
         return self._schema.read(lambda connection: self._page(connection, query, after, upto, limit))

@@ -20,7 +20,6 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
@@ -39,21 +38,15 @@ from adapters.ports import (
     StoreError,
     collided,
 )
+from adapters.stores import journal_block
+from adapters.stores.journal_block import Stored
 from adapters.stores.redis_server import FENCE, GUARD, RedisServer
 
-BLOCK_BYTES: Final = 1024 * 1024
-"""Payload bytes in one block at most, unless a single record has more: what reading holds in memory."""
-BLOCK_RECORDS: Final = 4000
-IDENTITY_BYTES: Final = 16
-CHECKSUM_BYTES: Final = 16
 LOOKUP: Final = 500
 COMMITS_KEPT: Final = 10_000
 ATTEMPTS: Final = 1000
 """How often a commit is made anew because another one came between, before it is given up."""
-COMPRESSION_LEVEL: Final = 3
 
-_Stored = tuple[int, str, bytes, bytes]
-"""One record in a block: line, identity, fingerprint, payload."""
 _Known = tuple[bytes, int, int]
 """Of an identity: fingerprint, source, line."""
 _SourceRow = tuple[str, str, bytes, bytes]
@@ -62,7 +55,6 @@ _AsideRow = tuple[int, int, str, bytes, int, bytes]
 """Of what was kept aside: source, line, reason, excerpt, size, checksum."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_block = msgspec.msgpack.Decoder(list[_Stored]).decode
 _decode_known = msgspec.msgpack.Decoder(_Known).decode
 _decode_source = msgspec.msgpack.Decoder(_SourceRow).decode
 _decode_aside = msgspec.msgpack.Decoder(_AsideRow).decode
@@ -87,7 +79,7 @@ class RedisJournal:
             if known is not None:
                 return int(known)
             id = int(count) + 1
-            row = _encode((path, format, b"", _checksum(id, path, format, b"")))
+            row = _encode((path, format, b"", journal_block.checksum(id, path, format, b"")))
             answer = self._server.write(
                 _ADD_SOURCE,
                 [self._meta, self._sources, self._source_ids],
@@ -98,7 +90,7 @@ class RedisJournal:
         raise self._given_up("name a source")
 
     def commit(self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes) -> Receipt:
-        keys = [_key(record.identity) for record in records]
+        keys = [journal_block.key(record.identity) for record in records]
         distinct = list(dict.fromkeys(keys))
         for attempt in range(ATTEMPTS):
             if attempt > 3:
@@ -115,7 +107,7 @@ class RedisJournal:
                 if value is not None
             }
             new: dict[bytes, _Known] = {}
-            fresh: list[_Stored] = []
+            fresh: list[Stored] = []
             accepted: list[bool] = []
             collisions: list[Aside] = []
             for key, record in zip(keys, records, strict=True):
@@ -130,7 +122,7 @@ class RedisJournal:
                 int(commits),
                 os.urandom(12),
                 source,
-                _encode((path, format, summary, _checksum(source, path, format, summary))),
+                _encode((path, format, summary, journal_block.checksum(source, path, format, summary))),
                 *_counted(_blocks(fresh, int(number), source)),
                 *_counted(_aside_rows(source, [*aside, *collisions])),
                 *_counted((key, _encode(value)) for key, value in new.items()),
@@ -236,7 +228,7 @@ class RedisJournal:
         if self._server.command("XLEN", self._aside) != kept:
             yield Problem("journal", None, f"something kept aside is missing or was inserted: there were {kept}")
 
-    def _not_identified(self, source: int, stored: Sequence[_Stored]) -> Iterator[tuple[int, str]]:
+    def _not_identified(self, source: int, stored: Sequence[Stored]) -> Iterator[tuple[int, str]]:
         for start in range(0, len(stored), LOOKUP):
             some = stored[start : start + LOOKUP]
             found = self._identified([identity for _, identity, _, _ in some])
@@ -249,7 +241,7 @@ class RedisJournal:
     def _verify_sources(self) -> Iterator[Problem]:
         for id, row in _pairs(self._server.command("HGETALL", self._sources)):
             path, format, summary, checksum = _decode_source(row)
-            if checksum != _checksum(int(id), path, format, summary):
+            if checksum != journal_block.checksum(int(id), path, format, summary):
                 yield Problem("journal", None, f"source {int(id)} ({path}) is not what was written")
             if self._server.command("HGET", self._source_ids, _encode((path, format))) != id:
                 yield Problem("journal", None, f"source {int(id)} ({path}) is not found by its path")
@@ -267,13 +259,13 @@ class RedisJournal:
                 except (msgspec.MsgspecError, ValueError) as error:
                     yield Problem("journal", None, f"what was kept aside as number {number} cannot be read: {error}")
                     continue
-                if checksum != _checksum(*row):
+                if checksum != journal_block.checksum(*row):
                     yield Problem("journal", None, f"what was kept aside as number {number} is not what was written")
 
     def _identified(self, identities: Sequence[str]) -> list[bytes | None]:
         if not identities:
             return []
-        found: list[bytes | None] = self._server.command("HMGET", self._identities, *map(_key, identities))
+        found: list[bytes | None] = self._server.command("HMGET", self._identities, *map(journal_block.key, identities))
         return found
 
     def _path(self, source: int) -> str:
@@ -300,31 +292,20 @@ class RedisJournal:
         )
 
 
-def _blocks(records: Sequence[_Stored], number: int, source: int) -> Iterator[tuple[str, int, bytes, bytes]]:
+def _blocks(records: Sequence[Stored], number: int, source: int) -> Iterator[tuple[str, int, bytes, bytes]]:
     """Entry id, source, checksum and content of each block, the first behind `number`."""
-    deflate = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
-    for block in _cut(records):
+    deflate = journal_block.deflater()
+    for block in journal_block.divided(records):
         number += len(block)
-        content = deflate(_encode(block))
-        yield f"{number}-{len(block)}", source, _checksum(number, len(block), source, content), content
-
-
-def _cut(records: Sequence[_Stored]) -> Iterator[Sequence[_Stored]]:
-    start = size = 0
-    for end, (_, _, _, payload) in enumerate(records):
-        if end > start and (size + len(payload) > BLOCK_BYTES or end - start == BLOCK_RECORDS):
-            yield records[start:end]
-            start, size = end, 0
-        size += len(payload)
-    if start < len(records):
-        yield records[start:]
+        content = deflate(block)
+        yield f"{number}-{len(block)}", source, journal_block.checksum(number, len(block), source, content), content
 
 
 def _aside_rows(source: int, aside: Iterable[Aside]) -> Iterator[tuple[bytes, bytes]]:
     """Checksum and row of each."""
     for item in aside:
         columns = (source, item.line, item.reason, item.excerpt[:EXCERPT_BYTES], item.size)
-        checksum = _checksum(*columns)
+        checksum = journal_block.checksum(*columns)
         yield checksum, _encode((*columns, checksum))
 
 
@@ -334,22 +315,18 @@ def _counted(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
     return [len(words), *words]
 
 
-def _opened(entry: list[Any], inflate: Callable[[bytes], bytes]) -> tuple[int, list[_Stored]] | str:
+def _opened(entry: list[Any], inflate: Callable[[bytes], bytes]) -> tuple[int, list[Stored]] | str:
     """Source and records of a block, or the reason why it is not what was written."""
     last, count = _place(entry[0])
     fields = dict(zip(entry[1][::2], entry[1][1::2], strict=True))
     try:
-        source = int(fields[b"source"])
-        if fields[b"checksum"] != _checksum(last, count, source, fields[b"z"]):
-            return "its checksum does not fit: it, or its place, is not what was written"
-        stored = _decode_block(inflate(fields[b"z"]))
+        source, sum, content = int(fields[b"source"]), fields[b"checksum"], fields[b"z"]
     except KeyError as error:
         return f"its field {error} is missing"
-    except (ValueError, msgspec.MsgspecError, zstandard.ZstdError) as error:
+    except ValueError as error:
         return f"its content cannot be read: {error}"
-    if len(stored) != count:
-        return f"it holds {len(stored)} records and says {count}"
-    return source, stored
+    stored = journal_block.opened(inflate, (last, count, source), sum, content, records=count)
+    return stored if isinstance(stored, str) else (source, stored)
 
 
 def _place(entry_id: bytes) -> tuple[int, int]:
@@ -367,14 +344,6 @@ def _pairs(flat: Any) -> Iterator[tuple[bytes, bytes]]:
     if isinstance(flat, dict):
         return iter(flat.items())
     return iter(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _key(identity: str) -> bytes:
-    return blake2b(identity.encode(), digest_size=IDENTITY_BYTES).digest()
-
-
-def _checksum(*columns: int | str | bytes) -> bytes:
-    return blake2b(_encode(columns), digest_size=CHECKSUM_BYTES).digest()
 
 
 _LOOK_FOR_SOURCE: Final = """

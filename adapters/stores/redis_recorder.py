@@ -177,6 +177,10 @@ class RedisRecorder(Recorder):
         """Events that match, in order, then those to come, from this and from other processes."""
         return RedisSubscription(self, self._server, query, after)
 
+    def between(self, query: DCBQuery | None, after: int, upto: int) -> Iterator[DCBSequencedEvent]:
+        """Events that match, in order, of the positions `after` < position <= `upto`."""
+        return self._read(query, max(after, 0), upto, None)
+
     def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> tuple[list[DCBSequencedEvent], int]:
         """At least one event that matches, if any is left, and `limit` at most, of the positions `after` < p <= `upto`.
 

@@ -9,17 +9,11 @@ read is one short statement, so that the write-ahead log can be folded back into
 """
 
 import fcntl
-import json
 import os
-import re
-import shlex
-import socket
 import sqlite3
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +32,7 @@ from adapters.ports import (
     StoreError,
     StoreFull,
 )
+from adapters.stores import holder
 
 APPLICATION_ID: Final = 0x6E6C6467  # "nldg", in the file's header
 SCHEMA_VERSION: Final = 2
@@ -541,37 +536,18 @@ def _take_lock(path: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = _holder(os.pread(descriptor, 4096, 0))
+        writer = holder.told(os.pread(descriptor, 4096, 0))
         os.close(descriptor)
         raise LedgerLocked(
-            f"cannot open the ledger {path} for writing: {holder} is writing it;"
+            f"cannot open the ledger {path} for writing: {writer} is writing it;"
             " stop that one, or open the ledger for reading"
         ) from error
     except OSError as error:
         os.close(descriptor)
         told = f"cannot lock {lock}: {error.strerror}; keep the ledger on a local file system"
         raise StoreError(told) from error
-    holder_note = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "command": _command_line(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
     # The note is only for messages: a full disk must not stop an open that needs no room.
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder_note).encode(), 0)
+        os.pwrite(descriptor, holder.note().encode(), 0)
     return descriptor
-
-
-def _holder(note: bytes) -> str:
-    try:
-        told = json.loads(note)
-        return f"process {told['pid']} on {told['host']} ({told['command']}, since {told['since']})"
-    except (ValueError, KeyError, TypeError):
-        return "another process, which has not said who it is,"
-
-
-def _command_line() -> str:
-    """The command line, without the passwords that a store's or source's address may hold."""
-    return re.sub(r"//[^/@\s]*@", "//***@", shlex.join(sys.argv))[:300]

@@ -13,6 +13,7 @@ import sys
 import threading
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -24,6 +25,7 @@ from zlib import crc32
 import zstandard
 
 from adapters.ports import LedgerDamaged, Problem
+from adapters.stores.event_block import inflate
 from adapters.stores.sqlite_file import Row
 
 RUN_EVENTS: Final = 4096
@@ -31,7 +33,10 @@ RUN_EVENTS: Final = 4096
 FANOUT: Final = 8
 LAST_LEVEL: Final = 2
 """Runs of this level are merged no more: each stands for at least 262,144 events, and a merge of more would be felt."""
-PAGE_POSTINGS: Final = 1024
+PAGE_POSTINGS: Final = 256
+"""As few as fill a page of the file's half, for one is opened for every run that is asked."""
+HELD_POSTINGS: Final = 1 << 18
+"""How many postings of runs that are asked often are held in memory: two megabytes."""
 STRIPE_POSTINGS: Final = 1 << 16
 """How many postings a merge holds in memory, about."""
 CHECKSUM_BYTES: Final = 16
@@ -112,6 +117,40 @@ class Tail:
         return found
 
 
+class Held:
+    """Runs that were asked as often as they have pages, held whole: from then on that costs less than to read pages.
+
+    A run is known by its checksum: its number may be given again when a transaction is taken back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: dict[bytes, int] = {}
+        self._runs: OrderedDict[bytes, array[int]] = OrderedDict()  # least recently used first
+
+    def postings(self, select: Select, run: Run) -> array[int] | None:
+        """All postings of a run; `None` where it is asked too seldom, or is gone."""
+        with self._lock:
+            if (held := self._runs.get(run.checksum)) is not None:
+                self._runs.move_to_end(run.checksum)
+                return held
+            asked = self._asked[run.checksum] = self._asked.get(run.checksum, 0) + 1
+        if asked * PAGE_POSTINGS < run.postings or run.postings > HELD_POSTINGS // 4:
+            return None
+        postings = array("q")
+        for (content,) in select("SELECT content FROM posting_page WHERE run = ? ORDER BY first", (run.id,)):
+            postings.extend(_opened(content, run))
+        if len(postings) != run.postings:
+            return None
+        with self._lock:
+            self._runs[run.checksum] = postings
+            while sum(map(len, self._runs.values())) > HELD_POSTINGS:
+                self._runs.popitem(last=False)
+            # Of runs that were merged meanwhile nobody will ask again.
+            self._asked = {checksum: asked for checksum, asked in self._asked.items() if checksum not in self._runs}
+        return postings
+
+
 class Index:
     """Where the names of one file's events are found. Safe to use from several threads."""
 
@@ -120,6 +159,7 @@ class Index:
         self._hashes_behind = hashes_behind
         self._lock = threading.Lock()
         self._tail = Tail(0)
+        self._held = Held()
 
     def blocks(self, select: Select, hashes: Sequence[int], since: int, upto: int) -> list[set[int]]:
         """For each hash the first positions of the blocks that may hold its name, of `since` <= first <= `upto`."""
@@ -130,7 +170,7 @@ class Index:
                     first
                     for run in runs
                     if run.after < upto and run.upto >= since
-                    for first in _found_in(select, run, hash, since, upto)
+                    for first in self._found_in(select, run, hash, since, upto)
                 }
                 for hash in hashes
             ]
@@ -183,6 +223,14 @@ class Index:
                 connection.execute("DELETE FROM posting_run WHERE id = ?", (run.id,))
             level += 1
         return last
+
+    def _found_in(self, select: Select, run: Run, hash: int, since: int, upto: int) -> Iterator[int]:
+        low, high = hash << _PLACE_BITS | since, hash << _PLACE_BITS | upto
+        held = self._held.postings(select, run)
+        pages = [held] if held is not None else [_opened(row[0], run) for row in select(_PAGES, (run.id, low, high))]
+        for postings in pages:
+            for posting in postings[bisect_left(postings, low) : bisect_right(postings, high)]:
+                yield posting & ((1 << _PLACE_BITS) - 1)
 
     def _caught_up(self, select: Select, runs: Sequence[Run], upto: int) -> Tail:
         """The tail behind these runs, as far as `upto`. The lock is not held while anything is read."""
@@ -244,18 +292,10 @@ class _Checksum:
         return self._hash.digest()
 
 
-def _found_in(select: Select, run: Run, hash: int, since: int, upto: int) -> Iterator[int]:
-    low, high = hash << _PLACE_BITS | since, hash << _PLACE_BITS | upto
-    for (content,) in select(_PAGES, (run.id, low, high)):
-        postings = _opened(content, run)
-        for posting in postings[bisect_left(postings, low) : bisect_right(postings, high)]:
-            yield posting & ((1 << _PLACE_BITS) - 1)
-
-
 def _opened(content: bytes, run: Run) -> array[int]:
     postings = array("q")
     try:
-        postings.frombytes(zstandard.ZstdDecompressor().decompress(content))
+        postings.frombytes(inflate(content))
         if sys.byteorder == "big":
             postings.byteswap()
     except (zstandard.ZstdError, ValueError, TypeError) as error:

@@ -1,9 +1,9 @@
 """The journal: records as they were received, in the file that `sqlite_file.py` opens.
 
-Records lie in compressed blocks, one or a few a commit: a row a record would cost more than reading it.
-Beside them stands one small row an identity, which is how the same record is told when it comes again, and
-how a record's file and line are found; a block says what those of its records add up to, so that SQLite can tell
-by itself whether a bit of them has changed. What is decided from records goes to `sqlite_recorder.py`.
+Records lie in compressed blocks (`journal_block.py`), one or a few a commit. Beside them stands one small row an
+identity, which is how the same record is told when it comes again, and how a record's file and line are found; a block
+says what those of its records add up to, so that SQLite can tell by itself whether a bit of them has changed. What is
+decided from records goes to `sqlite_recorder.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,17 +27,14 @@ from adapters.ports import (
     StoreError,
     collided,
 )
+from adapters.stores import journal_block
+from adapters.stores.journal_block import Stored, checksum
 from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
 
-BLOCK_BYTES: Final = 1024 * 1024
-"""Payload bytes in one block at most, unless a single record has more: what reading holds in memory."""
-BLOCK_RECORDS: Final = 4000
-CHECKSUM_BYTES: Final = 16
 LOOKUP_ROWS: Final = 500
-COMPRESSION_LEVEL: Final = 3
 
 _Stored = tuple[int, str, bytes, bytes | list[bytes]]
-"""One record in a block: line, identity, fingerprint, payload; of a record that was pruned, its heads instead, in a list."""
+"""A `Stored` record; of one that was pruned its heads stand where its payload stood, in a list."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_block = msgspec.msgpack.Decoder(list[_Stored]).decode
@@ -60,7 +57,7 @@ class SQLiteJournal:
                 return int(row[0])
             (id,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM source").fetchone()
             columns = (id, path, format, b"")
-            connection.execute("INSERT INTO source VALUES (?, ?, ?, ?, ?)", (*columns, _checksum(*columns)))
+            connection.execute("INSERT INTO source VALUES (?, ?, ?, ?, ?)", (*columns, checksum(*columns)))
         return int(id)
 
     def commit(self, source: int, records: Sequence[Record], aside: Sequence[Aside], summary: bytes) -> Receipt:
@@ -71,11 +68,11 @@ class SQLiteJournal:
                 raise StoreError(f"cannot commit: the journal has no source {source}; ask source() for one first")
             connection.execute(
                 "UPDATE source SET summary = ?, checksum = ? WHERE id = ?",
-                (summary, _checksum(source, *named, summary), source),
+                (summary, checksum(source, *named, summary), source),
             )
             known = {row[0]: row[1:] for row in _identities(connection, sorted(set(keys)))}
             new: dict[int, tuple[int, int, int]] = {}
-            fresh: list[_Stored] = []
+            fresh: list[Stored] = []
             accepted: list[bool] = []
             collisions: list[Aside] = []
             for key, record in zip(keys, records, strict=True):
@@ -228,8 +225,8 @@ class SQLiteJournal:
                     )
 
     def _verify_sources(self) -> Iterator[Problem]:
-        for *columns, checksum in self._file.query("SELECT id, path, format, summary, checksum FROM source"):
-            if checksum != _checksum(*columns):
+        for *columns, sum in self._file.query("SELECT id, path, format, summary, checksum FROM source"):
+            if sum != checksum(*columns):
                 yield Problem("journal", None, f"source {columns[0]} ({columns[1]}) is not what was written")
 
     def _verify_aside(self) -> Iterator[Problem]:
@@ -239,19 +236,20 @@ class SQLiteJournal:
             " WHERE id > ? ORDER BY id LIMIT ?",
             (last, LOOKUP_ROWS),
         ):
-            for id, source, line, reason, excerpt, size, checksum in rows:
+            for id, source, line, reason, excerpt, size, sum in rows:
                 if id != last + 1:
                     yield Problem("journal", None, f"missing: what was kept aside as number {last + 1}")
                 if id <= last:
                     return
-                if checksum != _checksum(source, line, reason, excerpt, size):
+                if sum != checksum(source, line, reason, excerpt, size):
                     yield Problem("journal", None, f"what was kept aside as number {id} is not what was written")
                 last = id
 
 
 def prune(connection: Connection, remains: Callable[[Entry], bytes | None]) -> None:
     """Within a transaction: drop the payloads of the records of which something `remains`. Raises `LedgerDamaged`."""
-    inflate, deflate = zstandard.ZstdDecompressor().decompress, _deflate()
+    inflate = zstandard.ZstdDecompressor().decompress
+    deflate = zstandard.ZstdCompressor(level=journal_block.COMPRESSION_LEVEL).compress
     last = 0
     while row := connection.execute(f"{_BLOCKS} WHERE number > ? ORDER BY number LIMIT 1", (last,)).fetchone():
         last, count, source, identities, *_ = row
@@ -268,7 +266,7 @@ def prune(connection: Connection, remains: Callable[[Entry], bytes | None]) -> N
             content = deflate(_encode(pruned))
             connection.execute(
                 "UPDATE journal_block SET checksum = ?, content = ? WHERE number = ?",
-                (_checksum(last, count, source, identities, content), content, last),
+                (checksum(last, count, source, identities, content), content, last),
             )
 
 
@@ -288,43 +286,28 @@ def _path(connection: Connection, source: int) -> str:
     return str(path)
 
 
-def _keep_blocks(connection: Connection, source: int, records: Sequence[_Stored]) -> None:
+def _keep_blocks(connection: Connection, source: int, records: Sequence[Stored]) -> None:
     rows = connection.execute("SELECT number + records FROM journal_block ORDER BY number DESC LIMIT 1")
     (number,) = rows.fetchone() or (1,)
-    deflate = _deflate()
-    for block in _blocks(records):
-        content = deflate(_encode(block))
+    deflate = journal_block.deflater()
+    for block in journal_block.divided(records):
+        content = deflate(block)
         identities = sum(
             _key(identity) % 2147483647 + _number(fingerprint) % 2147483629 + source + line
             for line, identity, fingerprint, _ in block
         )
         columns = (number, len(block), source, identities)
         connection.execute(
-            "INSERT INTO journal_block VALUES (?, ?, ?, ?, ?, ?)", (*columns, _checksum(*columns, content), content)
+            "INSERT INTO journal_block VALUES (?, ?, ?, ?, ?, ?)", (*columns, checksum(*columns, content), content)
         )
         number += len(block)
-
-
-def _deflate() -> Callable[[bytes], bytes]:
-    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
-
-
-def _blocks(records: Sequence[_Stored]) -> Iterator[Sequence[_Stored]]:
-    start = size = 0
-    for end, (_, _, _, payload) in enumerate(records):
-        if end > start and (size + len(payload) > BLOCK_BYTES or end - start == BLOCK_RECORDS):
-            yield records[start:end]
-            start, size = end, 0
-        size += len(payload)
-    if start < len(records):
-        yield records[start:]
 
 
 def _keep_aside(connection: Connection, source: int, aside: Iterable[Aside]) -> None:
     rows = []
     for item in aside:
         columns = (source, item.line, item.reason, item.excerpt[:EXCERPT_BYTES], item.size)
-        rows.append((*columns, _checksum(*columns)))
+        rows.append((*columns, checksum(*columns)))
     # The same file read again keeps the same input aside again.
     connection.executemany(
         "INSERT OR IGNORE INTO journal_aside (source, line, reason, excerpt, size, checksum) VALUES (?, ?, ?, ?, ?, ?)",
@@ -333,24 +316,20 @@ def _keep_aside(connection: Connection, source: int, aside: Iterable[Aside]) -> 
 
 
 def _unfit(row: Row) -> str | None:
-    """Why a block is not what was written; `None` where it is."""
-    *columns, checksum, content = row
-    if checksum != _checksum(*columns, content):
-        return "its checksum does not fit: it, or its place, is not what was written"
-    return None
+    *said, sum, content = row
+    return journal_block.unfit(tuple(said), sum, content)
 
 
 def _opened(row: Row, inflate: Callable[[bytes], bytes]) -> list[_Stored] | str:
     """The records of a block, or the reason why it is not what was written."""
-    records, content = row[1], row[-1]
     if (reason := _unfit(row)) is not None:
         return reason
     try:
-        stored = _decode_block(inflate(content))
+        stored = _decode_block(inflate(row[-1]))
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
         return f"its content cannot be read: {error}"
-    if len(stored) != records:
-        return f"it holds {len(stored)} records and says {records}"
+    if len(stored) != row[1]:
+        return f"it holds {len(stored)} records and says {row[1]}"
     return stored
 
 
@@ -361,10 +340,6 @@ def _key(identity: str) -> int:
 def _number(eight: bytes) -> int:
     """8 bytes as an integer that SQLite can hold, without the last bit."""
     return int.from_bytes(eight[:8], "big") >> 1
-
-
-def _checksum(*columns: int | str | bytes) -> bytes:
-    return blake2b(_encode(columns), digest_size=CHECKSUM_BYTES).digest()
 
 
 def _marks(parameters: Sequence[object]) -> str:

@@ -78,10 +78,12 @@ class Head(NamedTuple):
 
 
 class _Append:
-    """An append that waits for its turn."""
+    """An append that waits for its turn. What can be wrong with it shows here, and not when it is written with others."""
 
     def __init__(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None) -> None:
         self.events = events
+        self.heads = [head_of(event) for event in events]
+        self.leaves = event_hashes(self.heads, [event.data for event in events])
         self.condition = condition
         self.position = 0
         self.error: Exception | None = None
@@ -224,6 +226,10 @@ class SQLiteRecorder(Recorder):
         """Events that match, in order, then those to come, from this and from other processes."""
         return SQLiteSubscription(self, self._file, query, after)
 
+    def between(self, query: DCBQuery | None, after: int, upto: int) -> Iterator[DCBSequencedEvent]:
+        """Events that match, in order, of the positions `after` < position <= `upto`."""
+        return self._events(query, after, upto)
+
     def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
         """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
         return list(islice(self._events(query, after, upto), limit))
@@ -361,6 +367,7 @@ class SQLiteRecorder(Recorder):
         """Give positions to those whose condition holds, and keep their events. The others get their error."""
         admitted: list[tuple[_Append, int]] = []
         heads: list[bytes] = []
+        leaves: list[bytes] = []
         events: list[DCBEvent] = []
         with self._file.transaction() as connection:
             select = _selecting(connection)
@@ -374,11 +381,12 @@ class SQLiteRecorder(Recorder):
                     except IntegrityError as error:
                         waiting.error = error
                         continue
-                heads += map(head_of, waiting.events)
+                heads += waiting.heads
+                leaves += waiting.leaves
                 events += waiting.events
                 admitted.append((waiting, head.position + len(heads)))
             if heads:
-                blocks = self._keep(connection, head, heads, events)
+                blocks = self._keep(connection, head, heads, leaves, events)
                 indexed = self._index.write(connection, blocks)
         if heads:
             # Only now: what was taken back must not be remembered.
@@ -386,7 +394,12 @@ class SQLiteRecorder(Recorder):
         return admitted
 
     def _keep(
-        self, connection: Connection, head: Head, heads: Sequence[bytes], events: Sequence[DCBEvent]
+        self,
+        connection: Connection,
+        head: Head,
+        heads: Sequence[bytes],
+        leaves: Sequence[bytes],
+        events: Sequence[DCBEvent],
     ) -> list[tuple[int, int, set[int]]]:
         """Insert the blocks; gives the first and last position and the hashes of the names of each."""
         tree = self._tree_over(_selecting(connection), head)
@@ -395,7 +408,7 @@ class SQLiteRecorder(Recorder):
         blocks: list[tuple[int, int, set[int]]] = []
         for part in cut(data):
             first, count = position + 1, part.stop - part.start
-            root = root_over(event_hashes(heads[part], data[part]))
+            root = root_over(leaves[part])
             content = self._pack(heads[part], data[part])
             trees = b"".join(grown(tree, number, block_hash(first, count, root, content_hash(content))))
             number += 1

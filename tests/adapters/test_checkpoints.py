@@ -576,3 +576,21 @@ def test_a_replay_into_a_kept_ledger_leaves_them_and_a_throw_away_one_has_none(t
         assert store.checkpoints is not None and store.checkpoints.path.exists()
     with app.opened(None) as store:
         assert store.checkpoints is None
+
+
+@pytest.mark.parametrize("address", ["redis_address", "postgres"])
+def test_a_ledger_on_a_server_has_checkpoints_in_the_cache_of_its_user(address, request, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    named = request.getfixturevalue(address)()
+    with app.opened(named) as store:
+        app.replay(store, [str(recording("s0-buggy")[0])])
+    assert [path.suffix for path in (tmp_path / "netledger").iterdir() if path.suffix == ".checkpoints"]
+    with app.opened(named, "read") as store:
+        events = [placed.event for placed in store.ledger.events()]
+        kept = Checkpoints(tmp_path / "other.checkpoints", store.ledger, store.recorder, CLOSE)
+        for moment in moments_of(events, random.Random(7), 12):
+            world, last = folded(events, moment)
+            assert kept.world_at(moment)[1] == last and told(kept.world_at(moment)[0]) == told(world)
+            for key in {event.key for event in events}:
+                resource, wanted = kept.resource_at(key, moment), world.get(key)
+                assert (resource and _values(resource)) == (wanted and _values(wanted))

@@ -42,17 +42,11 @@ def run(*arguments: object, columns: int = 80, **environment: str) -> Result:
     )
 
 
-def _hear_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start(*arguments: object, **options: object) -> "subprocess.Popen[bytes]":
     """One command in a process of its own."""
     options.setdefault("env", ENVIRONMENT)
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.PIPE)
-    # A shell starts what runs in the background deaf to Ctrl-C, and the tests may run there.
-    options.setdefault("preexec_fn", _hear_interrupts)
     return subprocess.Popen([*NETLEDGER, *map(str, arguments)], **options)  # type: ignore[call-overload,no-any-return]
 
 

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from adapters.ports import EXCERPT_BYTES, Aside, Journal, Record, StoreError
 from adapters.stores import backends
+from adapters.stores.journal_block import BLOCK_BYTES
 from adapters.stores.memory import InMemoryJournal
 from adapters.stores.redis_journal import RedisJournal
 from adapters.stores.redis_server import RedisServer
 from adapters.stores.sqlite_file import SQLiteFile
-from adapters.stores.sqlite_journal import BLOCK_BYTES, SQLiteJournal
+from adapters.stores.sqlite_journal import SQLiteJournal
 from tests.adapters.conftest import LONG_SEARCH
 
 

@@ -28,7 +28,7 @@ from eventsourcing.persistence import IntegrityError, ProgrammingError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.ports import Recorder
+from adapters.ports import Recorder, StoreError
 from adapters.stores import backends
 from adapters.stores.redis_recorder import RedisRecorder
 from adapters.stores.redis_server import RedisServer
@@ -298,3 +298,36 @@ def _append(recorder: DCBRecorder, events: list[DCBEvent], condition: DCBAppendC
         return recorder.append(events, condition)
     except IntegrityError:
         return "refused"
+
+
+def test_an_append_that_cannot_be_kept_fails_alone_and_not_those_beside_it(recorder: DCBRecorder):
+    """In a group that shares one transaction one that is wrong must not take the others with it."""
+    wrong = event("A", "lone surrogate: \ud800", data=b"1")
+
+    def append(number: int) -> bool:
+        if number % 5:
+            return recorder.append([event("A", f"n:{number}", data=b"%d" % number)]) > 0
+        try:
+            recorder.append([wrong])
+        except (ValueError, StoreError):
+            return False
+        return True
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        kept = list(pool.map(append, range(200)))
+    assert all(kept[number] for number in range(200) if number % 5)
+    assert len(list(recorder.read())) == sum(kept)
+
+
+def test_what_lies_between_two_positions_is_what_a_read_gives_of_them(recorder):
+    for first in range(0, 60, 7):
+        recorder.append([event("A", "all", f"n:{p % 3}", data=b"%d" % p) for p in range(first, first + 7)])
+    if not isinstance(recorder, Recorder):
+        pytest.skip("the package's own recorder has no such question")
+    for query in (None, tagged("n:1"), tagged("all", "n:2"), tagged("no such tag")):
+        found = list(recorder.read(query))
+        places = [0, *positions(recorder.read())]
+        for after in places[::5]:
+            for upto in places[::4]:
+                wanted = [one for one in found if after < one.position <= upto]
+                assert list(recorder.between(query, after, upto)) == wanted

@@ -20,7 +20,9 @@ from tests.crash.workload import Workload
 
 KILLS = 300 if LONG_SEARCH else 40
 KILLS_A_FILE = 5
-LONGEST_SECONDS = 0.15
+MOST_BYTES = 6_000
+"""How much a writer says before it is killed, at most: a slow machine gets as far as a fast one."""
+PATIENCE_SECONDS = 60
 PARTS: Final[dict[str, Literal["ledger", "journal"]]] = {"ledger": "ledger", "journal": "journal"}
 # Nothing fails here.
 WHATS: Final[dict[str, Literal["begun", "acknowledged", "refused"]]] = {
@@ -42,9 +44,9 @@ def test_what_several_threads_acknowledged_before_a_kill_is_there_after_it(memor
             acknowledged += len(history.acknowledged)
             history = History()
         words = folder / f"{kill}.words"
-        killed_after(
-            chance.uniform(0, LONGEST_SECONDS), folder / LEDGER, words, 1_000_000 * (kill + 1), chance.random()
-        )
+        # One in eight before it has said a word: while it opens the file.
+        said = chance.randrange(MOST_BYTES) if kill % 8 else 0
+        killed_after(said, chance.uniform(0, 0.02), folder / LEDGER, words, 1_000_000 * (kill + 1), chance.random())
         follow(words, history)
         while_writing += any(attempt not in history.acknowledged for attempt in history.begun.values())
         check_reopened(folder / LEDGER, history, AFRESH // 2 + kill)
@@ -54,8 +56,8 @@ def test_what_several_threads_acknowledged_before_a_kill_is_there_after_it(memor
     assert while_writing > KILLS // 4
 
 
-def killed_after(seconds: float, path: Path, words: Path, first_number: int, seed: float) -> None:
-    """Let a process write for so long, from when it was asked to start, and kill it."""
+def killed_after(said: int, seconds: float, path: Path, words: Path, first_number: int, seed: float) -> None:
+    """Let a process write until it has said so many bytes, and a moment longer, and kill it."""
     # It is forked from a process that has everything imported, so that time goes into writing.
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([__name__])
@@ -63,6 +65,9 @@ def killed_after(seconds: float, path: Path, words: Path, first_number: int, see
     writer = processes.Process(target=write_until_killed, args=(path, words, first_number, seed))
     writer.start()
     try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while words.stat().st_size < said and time.monotonic() < deadline:
+            time.sleep(0.001)
         time.sleep(seconds)
     finally:
         writer.kill()

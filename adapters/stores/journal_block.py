@@ -1,6 +1,7 @@
-"""How records lie in a journal on a server: compressed blocks, each with a checksum over what it says and where it stands.
+"""How records lie in a journal: compressed blocks, each with a checksum over what it says and where it stands.
 
-A row a record would cost more than reading it. `postgres_journal.py` keeps blocks as rows of a table.
+A row a record would cost more than reading it. `sqlite_journal.py` and `postgres_journal.py` keep blocks as rows of a table,
+`redis_journal.py` as entries of a stream.
 """
 
 from __future__ import annotations
@@ -44,12 +45,19 @@ def deflater() -> Callable[[Sequence[Stored]], bytes]:
     return lambda block: compress(_encode(block))
 
 
-def opened(
-    inflate: Callable[[bytes], bytes], number: int, records: int, source: int, sum: bytes, content: bytes
-) -> list[Stored] | str:
-    """The records of the block that begins with entry `number`, or the reason why it is not what was written."""
-    if sum != checksum(number, records, source, content):
+def unfit(said: tuple[int, ...], sum: bytes, content: bytes) -> str | None:
+    """Why a block is not what was written; `None` where it is. `said` is what its checksum is over, beside its content."""
+    if sum != checksum(*said, content):
         return "its checksum does not fit: it, or its place, is not what was written"
+    return None
+
+
+def opened(
+    inflate: Callable[[bytes], bytes], said: tuple[int, ...], sum: bytes, content: bytes, *, records: int
+) -> list[Stored] | str:
+    """The records of a block, or the reason why it is not what was written."""
+    if (reason := unfit(said, sum, content)) is not None:
+        return reason
     try:
         stored = _decode_block(inflate(content))
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
