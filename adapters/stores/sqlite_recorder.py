@@ -130,6 +130,9 @@ class SQLiteRecorder(Recorder):
     def seal(self, position: int) -> Seal | None:
         """The root of the hash tree over the blocks up to a position; `None` where no block ends there."""
         select = self._file.query
+        head = _head(select)
+        if position == head.position:
+            return Seal(position, head.digest)
         if position == 0:
             return Seal(0, GENESIS)
         blocks = self._blocks_upto(select, position)
@@ -673,7 +676,7 @@ def _tree_over(select: Select, blocks: int) -> Tree:
 def _tree_ending_at(select: Select, number: int, height: int) -> bytes:
     """The root of the tree of that height whose last block has that number."""
     # Blocks are found by position; their numbers rise with it.
-    ((low, high),) = select("SELECT min(first), max(first) FROM event_block", ())
+    low, ((high,),) = 1, select("SELECT max(first) FROM event_block", ())
     while True:
         rows = select(
             "SELECT first, number, trees FROM event_block WHERE first <= ? ORDER BY first DESC LIMIT 1",

@@ -47,3 +47,9 @@ def test_verify_names_what_is_no_event_and_what_is_filed_under_another_type():
     recorder.append([DCBEvent(type="VPCRemoved", data=codec.encode(event(2)).data, tags=[])])
     assert [(problem.number, problem.part) for problem in verify(ledger.recorder)] == [(2, "ledger"), (3, "ledger")]
     assert "it says VPCCreated, and is filed as VPCRemoved" in str(list(verify(ledger.recorder))[1])
+
+
+def test_an_event_is_found_at_its_place_though_nobody_has_read_the_log_before():
+    recorder = InMemoryDCBRecorder()
+    Ledger(recorder).append([event(1), event(2), event(3)])
+    assert Ledger(recorder).event_at(2).event.time == 2
