@@ -19,6 +19,7 @@ from adapters.judging import Judged, fold, judge
 from adapters.ledger import Ledger, Moment
 from adapters.ordering import Heads
 from adapters.ports import Container, Journal, Mode, Recorder
+from adapters.pruned import require_whole
 from adapters.sources import audit_log, dialects
 from adapters.sources.dialect import About, NotARecord, iso, moment
 from adapters.stores import backends, sqlite
@@ -126,7 +127,7 @@ def conclude(
     """What is wrong in what was judged, at the log's end or at a point of it."""
     end = end_of(store.journal)
     if at is not None:
-        judged = fold(store.ledger, at.passed_by)
+        judged = fold(store.ledger, at)
         end = at.time if at.time is not None else (judged.last_time or end)
     findings = judged.reading.conclude(end, lambda place: store.ledger.event_at(place).event, patience)
     return Outcome(tallies, judged, findings, end)
@@ -138,6 +139,7 @@ def export(store: Store, left_out: Callable[[], None] = lambda: None) -> Iterato
     Commands are left out, and `left_out` is told of each: they are decided where they are given, and what is read from
     a file was observed. What was kept aside is no record.
     """
+    require_whole(store.recorder.base(), "be exported as records")
     from adapters.sources import cloudevents  # what reads them reads objects too: only an export needs it here
 
     sources = {source.id: source for source in store.journal.sources()}
@@ -153,8 +155,8 @@ def export(store: Store, left_out: Callable[[], None] = lambda: None) -> Iterato
 
 
 def exported_events(store: Store) -> Iterator[bytes]:
-    """The events of the current generation as JSON, a line each, in order; what was superseded is left out."""
-    for placed in store.ledger.events():
+    """The events of the current generation as JSON, a line each, in order; what was superseded or pruned is left out."""
+    for placed in chain(store.ledger.kept(), store.ledger.events()):
         yield msgspec.json.encode({"position": placed.position, "at": placed.at, **msgspec.to_builtins(placed.event)})
 
 

@@ -15,6 +15,7 @@ import msgspec
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder
 from eventsourcing.persistence import IntegrityError
 
+from adapters.ledger import Ledger
 from adapters.ports import Journal, Record
 from adapters.stores import codec
 from domain.decide import COMMAND, Command, decide_command
@@ -48,8 +49,9 @@ class Authority:
         self._journal = journal
         self._source = journal.source(SOURCE, COMMAND)
         self._line = 0
-        self.reading = Reading()
-        self.position = 0
+        ledger = Ledger(recorder)
+        self.reading = ledger.base.restored() if ledger.base is not None else Reading()
+        _, self.position = ledger.start
 
     def execute(self, command: Command) -> Verdict:
         """Decide a command and append what came out. The same `identity` given twice is one event.

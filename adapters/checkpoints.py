@@ -87,6 +87,12 @@ class Mark(NamedTuple):
 BEGINNING: Final = Mark(0, 0, NEVER, NEVER)
 
 
+def beginning_of(ledger: Ledger) -> Mark:
+    """Where a fold of this ledger begins: at its first event, or behind what was pruned."""
+    base = ledger.base
+    return BEGINNING if base is None else Mark(base.at, base.position, base.latest, base.anchor)
+
+
 class KeptResource(msgspec.Struct, array_like=True):
     """A `Resource` as it is kept: one field for each of its slots, in their order."""
 
@@ -185,6 +191,9 @@ class Checkpoints:
         Raises the recorder's errors.
         """
 
+        if moment is not None:
+            self._ledger.refuse_before(moment)
+
         def load(kept: _Nothing) -> tuple[World, Mark]:
             base = kept.before(moment)
             return kept.world(base), base.mark
@@ -203,6 +212,9 @@ class Checkpoints:
 
         An event moves no other resource than its own: only its own are folded.
         """
+
+        if moment is not None:
+            self._ledger.refuse_before(moment)
 
         def load(kept: _Nothing) -> tuple[World, list[Mark]]:
             base = kept.before(moment)
@@ -257,7 +269,7 @@ class Checkpoints:
                     _throw_away(self.path)
             if not is_last:
                 self.catch_up()
-        return load(_Nothing())
+        return load(_Nothing(self._ledger))
 
 
 class _Places:
@@ -292,19 +304,22 @@ class _Places:
 
 
 class _Nothing:
-    """What there is to start from where nothing is kept."""
+    """What there is to start from where nothing is kept: the beginning of the log, or what stands for its pruned events."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     def before(self, moment: Moment | None) -> Directory:
-        """The last checkpoint before a moment: the beginning of the log, where an empty world stands."""
-        return Directory(BEGINNING, 0, 0, [], [])
+        """The last checkpoint before a moment."""
+        return Directory(beginning_of(self._ledger), 0, 0, [], [])
 
     def world(self, base: Directory) -> World:
         """The whole world at a checkpoint."""
-        return World()
+        return self._ledger.base.restored().world if self._ledger.base is not None else World()
 
     def world_of(self, base: Directory, key: Key) -> World:
-        """A world in which there is just one resource, or what is remembered of its name."""
-        return World()
+        """A world in which there is just one resource, or what is remembered of its name; here, whatever else there is."""
+        return self.world(base)
 
     def marks(self, after: int) -> list[Mark]:
         """The marks between a checkpoint at that place and the next."""
@@ -315,8 +330,8 @@ class _Kept(_Nothing):
     """The file, in one transaction. Raises `_Unusable` and SQLite's errors."""
 
     def __init__(self, connection: sqlite3.Connection, ledger: Ledger, recorder: Recorder) -> None:
+        super().__init__(ledger)
         self._connection = connection
-        self._ledger = ledger
         self._recorder = recorder
         self.upto = 0
 
@@ -326,7 +341,7 @@ class _Kept(_Nothing):
         Gives the position up to which it was read; 0 where that is not of the current generation.
         """
         bound = _bound(self._connection)
-        if bound is None or bound.rules != rules():
+        if bound is None or bound.rules != rules() + _pruned(self._ledger):
             raise _Unusable
         seal = self._recorder.seal(bound.position)
         if seal is None or seal.digest != bound.seal:
@@ -358,11 +373,15 @@ class _Kept(_Nothing):
         return directory if self._ledger.keeps(directory.mark.position) else None
 
     def world(self, base: Directory) -> World:
+        if base.mark == beginning_of(self._ledger):
+            return super().world(base)
         kept = [one for number in range(base.live) for one in self._chunk(base, LIVE, number, _decode_live)]
         gone = [one for number in range(base.gone) for one in self._chunk(base, GONE, number, _decode_gone)]
         return World.restored((one.restored() for one in kept), gone, base.controllers, base.listed)
 
     def world_of(self, base: Directory, key: Key) -> World:
+        if base.mark == beginning_of(self._ledger):
+            return super().world_of(base, key)
         if base.live:
             for one in self._chunk(base, LIVE, _chunk_of(key.tag, base.live), _decode_live):
                 if one.key == key:
@@ -417,11 +436,10 @@ class Maker:
         self._pack = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
         self._connection: sqlite3.Connection | None = None
         self._bound: Bound | None = None  # as this one left it
-        self._base = 0
         self._marks: list[Mark] = []
-        self._at, self._position, self._latest, self._anchor = BEGINNING
-        self.reach = BEGINNING
-        self.world = World()
+        self._at, self._position, self._latest, self._anchor = self.reach = beginning_of(ledger)
+        self._base = self._at
+        self.world = _Nothing(ledger).world(Directory(self.reach, 0, 0, [], [])) if resume else World()
         try:
             self._open(resume)
         except _ERRORS as error:
@@ -476,7 +494,9 @@ class Maker:
             with self._transaction(self._connection) as connection:
                 for table, place in (("checkpoint", "place"), ("chunk", "place"), ("stretch", "after")):
                     connection.execute(f"DELETE FROM {table} WHERE {place} > ?", (at,))
-                ((self._base,),) = connection.execute("SELECT coalesce(max(place), 0) FROM checkpoint").fetchall()
+                ((self._base,),) = connection.execute(
+                    "SELECT coalesce(max(place), ?) FROM checkpoint", (beginning_of(self._ledger).at,)
+                ).fetchall()
                 self._marks = [mark for mark in self._kept(connection).marks(self._base) if mark.at <= at]
                 self._due = self._base + self._spacing.checkpoint
                 self._next_mark = at + self._spacing.mark
@@ -553,7 +573,7 @@ class Maker:
                     "INSERT OR REPLACE INTO stretch VALUES (?, ?)",
                     (self._base, self._pack(_encode((self._base, self._marks)))),
                 )
-                self._bound = Bound(rules(), position, seal.digest, self._position)
+                self._bound = Bound(rules() + _pruned(self._ledger), position, seal.digest, self._position)
                 connection.execute("DELETE FROM bound")
                 connection.execute("INSERT INTO bound VALUES (?, ?, ?, ?)", self._bound)
         except (*_ERRORS, StoreError):
@@ -598,6 +618,11 @@ def rules() -> bytes:
         for module in sorted(path.glob("*.py")):
             digest.update(module.read_bytes())
     return digest.digest()
+
+
+def _pruned(ledger: Ledger) -> bytes:
+    """What was kept before a pruning may need what is gone since."""
+    return b"" if ledger.base is None else b"%d" % ledger.base.position
 
 
 def _chunk_of(tag: str, chunks: int) -> int:

@@ -567,8 +567,9 @@ def _keep_views(path: str, store: app.Store, outcome: app.Outcome, document: dic
         tell(str(error))
 
 
-def _stands(store: app.Store) -> tuple[int, int, int]:
-    return store.ledger.generation, store.ledger.head, store.journal.head()
+def _stands(store: app.Store) -> tuple[int, int, int, int]:
+    _, pruned = store.ledger.start
+    return store.ledger.generation, store.ledger.head, store.journal.head(), pruned
 
 
 def _activity(outcome: app.Outcome) -> dict[str, dict[str, Any]]:
@@ -666,6 +667,12 @@ def history(
         places = store.journal.locate({one.event.record for one in placed})
         rows = [report.timeline_row(one.position, one.event, places.get(one.event.record)) for one in placed]
         known = [] if rows else views.names(kind.name)
+        coverage = views.coverage()
+    if coverage["pruned"] is not None and rows and rows[0]["position"] <= coverage["pruned"]["position"]:
+        tell(
+            f"{key}: events before {coverage['pruned']['before']} were pruned from this ledger; of each resource the first "
+            "and the last are kept"
+        )
     if not rows:
         close = meant(key.path, known)
         fail(f"nothing in this ledger is about {key}{close or f'; `netledger get {kind.plural}` lists what is there'}")
@@ -746,7 +753,7 @@ def ipset(name: str, ledger_path: str | None, node: str | None, at: str | None, 
 
     moment = app.read_moment(at) if at else None
     with questioned(ledger_path) as (store, _):
-        reading = fold(store.ledger, moment.passed_by if moment is not None else lambda placed: False).reading
+        reading = fold(store.ledger, moment).reading
         sets = {
             resource.key: resource
             for resource in reading.resources()
@@ -1028,6 +1035,65 @@ def _write_verdict(path: str, store: app.Store, document: dict[str, Any]) -> Non
     document["written"] = True
     outcome = app.conclude(store, judged, [])
     _keep_views(path, store, outcome, report.document(store, outcome))
+
+
+@cli.command(short_help="Drop old events from a kept ledger.")
+@ledger_option
+@click.option(
+    "--before",
+    required=True,
+    metavar="TIME|REVISION|position:N",
+    help="Drop what happened before; what it adds up to stays.",
+)
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@explained
+def prune(ledger_path: str | None, before: str, yes: bool) -> None:
+    """Drop old events, and the records that they rest on, from a ledger in a file; findings and states stay the same.
+
+    Of each resource the first and the last event are kept, and all that today's findings and states rest on. What is left
+    is verified and proved as before, also against an older attestation. The state at a moment before cannot be told any
+    more, and records that come later and belong before are kept aside. The file is written anew, which takes as much room
+    again for so long; whoever has the ledger open has to open it again.
+
+    Exit status: 0, or 2 if nothing was dropped because nobody said yes, or the work could not be done.
+    """
+    from adapters import app, retention
+    from adapters.sources.dialect import iso
+    from adapters.stores.backends import beside, shown
+
+    path = _named(ledger_path)
+    cut = retention.read_cut(before)
+    with app.opened(path) as store:
+        store.recorder.require_pruning()
+        with bar("judging", store.journal.head()) as advance:
+            app.brought_up(store, lambda stage, count: advance(count))
+        try:
+            plan = retention.planned(store.recorder, store.journal, store.ledger, cut)
+        except retention.NothingToPrune as nothing:
+            show([f"nothing was dropped from {shown(path)}: {nothing}"])
+            return
+        what = (
+            f"{plan.events:,} of {store.ledger.count:,} events ({plan.size:,} bytes) from {iso(plan.oldest)} to "
+            f"{iso(plan.newest)}, up to position {plan.pruned.position}, and what {plan.records:,} records said"
+        )
+        if not yes:
+            tell(f"would drop {what} from {shown(path)}; {len(plan.keep):,} of the events up to there would stay")
+            if not sys.stdin.isatty():
+                fail("nothing was dropped; add --yes to do it")
+            if not click.confirm("Drop them for good?", err=True):
+                fail("nothing was dropped")
+        size = _bytes_of(store)
+        retention.prune(store.recorder, plan)
+        # They follow from the log, and hold what is to be gone.
+        for suffix in ("views", "checkpoints"):
+            beside(path, suffix).unlink(missing_ok=True)
+        show([f"dropped {what}; {shown(path)} has {_bytes_of(store):,} bytes now instead of {size:,}"])
+
+
+def _bytes_of(store: app.Store) -> int:
+    from adapters.stores.sqlite_file import SQLiteFile
+
+    return store.container.path.stat().st_size if isinstance(store.container, SQLiteFile) else 0
 
 
 # ---- moving

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from adapters.checkpoints import Maker
-from adapters.ledger import Ledger, Placed
-from adapters.ordering import Heads, in_order
-from adapters.ports import Journal
+from adapters.ledger import Ledger, Moment, Placed
+from adapters.ordering import Heads, Ordered, in_order
+from adapters.ports import Aside, Journal
+from adapters.pruned import LATE, Decided, Pruned
 from adapters.stores import codec
 from domain.decide import decide
 from domain.events import Event
@@ -26,12 +27,19 @@ BATCH_EVENTS = 4_000
 
 
 class Judged:
-    """What a pass leaves: everything folded, and the digest of the generation."""
+    """What a pass leaves: everything folded, and the digest of the generation. `base` stands for events that were pruned."""
 
-    def __init__(self) -> None:
-        self.reading = Reading()
-        self.last_time = 0
+    def __init__(self, base: Pruned | None = None) -> None:
         self._digest = hashlib.blake2b(digest_size=16)
+        self.late = 0
+        """How many records came that belong before what was pruned."""
+        if base is None:
+            self.reading = Reading()
+            self.last_time = 0
+        else:
+            self.reading = base.restored()
+            self.last_time = base.last_time
+            self._digest.update(base.digest.encode())
 
     def fold(self, event: Event, data: bytes) -> None:
         """Take one event of the ledger in."""
@@ -46,7 +54,10 @@ class Judged:
 
     @property
     def digest(self) -> str:
-        """Of the generation: its events in order, without positions, file names or times of ingest."""
+        """Of the generation: its events in order, without positions, file names or times of ingest.
+
+        What was pruned counts with the digest that it had.
+        """
         return self._digest.hexdigest()
 
 
@@ -65,7 +76,9 @@ def judge(
     checkpoints on the way. `again` decides also what is decided already: at the first record of which something else comes
     out now, a new generation begins.
     """
-    judged = Judged()
+    base = ledger.base
+    judged = Judged(base)
+    late: set[str] = set()
 
     def take(placed: Placed) -> None:
         judged.fold(placed.event, placed.data)
@@ -77,6 +90,8 @@ def judge(
     batch: list[Event] = []
     for ordered in in_order(journal, lambda count: progress("order", count), heads):
         progress("decide", 1)
+        if base is not None and _is_behind(base, ordered, late):
+            continue
         for placed in known.commands():
             take(placed)
         cut = known.last_position
@@ -99,14 +114,50 @@ def judge(
     if known.pending:
         batch += _restart(ledger, judged, known, known.last_position, maker)
     _append(ledger, judged, batch, maker)
+    if base is not None and late:
+        judged.late = _keep_aside(journal, base.decided, late)
     return judged
 
 
-def fold(ledger: Ledger, until: Callable[[Placed], bool] = lambda placed: False) -> Judged:
-    """Fold what the ledger holds, up to the first event of which `until` is true."""
-    judged = Judged()
+def _is_behind(base: Pruned, ordered: Ordered, late: set[str]) -> bool:
+    """Whether a record is decided already, or cannot be any more; what came too late for that is added to `late`."""
+    if base.decided.has(ordered.number, ordered.order.part):
+        late.update(one for one in ordered.evidence if not base.decided.knows_evidence(one))
+        return True
+    if not ordered.payload:
+        return True  # it was evidence of what is decided, and what it is evidence of now came too late itself
+    if base.is_too_late(ordered.number, ordered.order):
+        late.update((ordered.order.identity, *ordered.evidence))
+        return True
+    return False
+
+
+def _keep_aside(journal: Journal, decided: Decided, late: set[str]) -> int:
+    """Say of records, once, that they came too late to be decided, and tell how many did. They stay in the journal."""
+    # What was decided itself may be evidence of what came too late.
+    came = [
+        entry.identity
+        for entry in journal.read(min((decided.records, *(number - 1 for number in decided.late))))
+        if entry.identity in late and (entry.number > decided.records or entry.number in decided.late)
+    ]
+    said = {one.reason for one in journal.kept_aside()}
+    identities = [identity for identity in came if f"{LATE}: {identity}" not in said]
+    sources = {source.path: source for source in journal.sources()}
+    aside: dict[str, list[Aside]] = {}
+    for identity, (path, line) in journal.locate(identities).items():
+        aside.setdefault(path, []).append(Aside.of(line, f"{LATE}: {identity}", identity.encode()))
+    for path, some in aside.items():
+        journal.commit(sources[path].id, [], some, sources[path].summary)
+    return len(came)
+
+
+def fold(ledger: Ledger, moment: Moment | None = None) -> Judged:
+    """Fold what the ledger holds, up to the first event that lies behind a moment. Raises `StoreError`."""
+    if moment is not None:
+        ledger.refuse_before(moment)
+    judged = Judged(ledger.base)
     for placed in ledger.events():
-        if until(placed):
+        if moment is not None and moment.passed_by(placed):
             break
         judged.fold(placed.event, placed.data)
     return judged
@@ -155,7 +206,7 @@ class _Known:
     def __init__(self, ledger: Ledger) -> None:
         self._events: Iterator[Placed] = ledger.events()
         self._next: Placed | None = next(self._events, None)
-        self.last_position = 0
+        _, self.last_position = ledger.start
 
     @property
     def pending(self) -> bool:

@@ -5,6 +5,8 @@ what was already decided makes everything from that point on be decided again: t
 `GenerationStarted`, and those they replace stay where they are, superseded. What reads in order skips them. So an event
 has two numbers: its position in the log, and its place in the current generation's order, which is what `World` and the
 findings count by. `adapters/judging.py` writes here; every question reads here.
+
+Where old events were pruned, `base` stands for all up to a place: what folds begins there, and places go on behind it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder, DCBSequencedEvent
 
-from adapters.ports import Problem, Recorder
+from adapters import pruned
+from adapters.ports import Problem, Recorder, StoreError
+from adapters.pruned import Pruned
+from adapters.sources.dialect import iso
 from adapters.stores import codec
 from domain.events import GENERATION, Event
 from domain.resources import Key
@@ -72,21 +77,34 @@ class Ledger:
         self._runs: list[tuple[int, int]] = []
         self.head = 0
         self.count = 0
+        # Before anything is read: who reads on over what is pruned later is told so.
+        base = recorder.base() if isinstance(recorder, Recorder) else None
+        self.base: Pruned | None = None
+        if base is not None:
+            self.base = pruned.read(base)
+            self._runs = list(self.base.runs)
+            self.count = self.base.at
         markers = DCBQuery(items=[DCBQueryItem(types=[GENERATION])])
         for found in recorder.read(markers):
             self._start(found.position, codec.decode(found.event.data))
         self.head = recorder.read(limit=None, after=None).head or 0
 
-    def events(self, query: DCBQuery | None = None, *, after: tuple[int, int] = START) -> Iterator[Placed]:
+    @property
+    def start(self) -> tuple[int, int]:
+        """The place and the position behind which a fold begins."""
+        return START if self.base is None else (self.base.at, self.base.position)
+
+    def events(self, query: DCBQuery | None = None, *, after: tuple[int, int] | None = None) -> Iterator[Placed]:
         """All events of the current generation, in order, or those behind a place and its position.
 
-        With a query `at` is 0: places are counted over all events.
+        What was pruned is not among them, nor what was kept of it: that `base` stands for. With a query what was kept is
+        looked through as well, and `at` is 0: places are counted over all events.
         """
-        at = after[0]
-        counts = after == START
+        at, position = after or (self.start if query is None else START)
+        counts = after is None
         apart = -1  # by how much the position is ahead of the place: nearly always what it was at the event before
         decode = codec.decode
-        for found in self._found(query, after[1]):
+        for found in self._found(query, position):
             position, data = found.position, found.event.data
             if query is None:
                 at += 1
@@ -96,6 +114,38 @@ class Ledger:
                 elif counts and at > self.count:
                     self.count = at
             yield Placed(at, position, decode(data), data)
+
+    def runs_upto(self, at: int) -> list[tuple[int, int]]:
+        """Where places and positions drift apart, up to a place that was read: first place and position of each run."""
+        return [run for run in self._runs if run[0] <= at]
+
+    def kept(self) -> Iterator[Placed]:
+        """The events of the current generation that are there still of those that `base` stands for, in order."""
+        if self.base is None:
+            return
+        places, number = self.base.runs, 0
+        for found in self._found(None, 0):
+            if found.position > self.base.position:
+                return
+            while number + 1 < len(places) and places[number + 1][1] <= found.position:
+                number += 1
+            at, position = places[number]
+            yield Placed(
+                at + found.position - position, found.position, codec.decode(found.event.data), found.event.data
+            )
+
+    def refuse_before(self, moment: Moment) -> None:
+        """Raises `StoreError` where the state at a moment cannot be told any more."""
+        base = self.base
+        if base is None:
+            return
+        told, asked = (base.latest, moment.time) if moment.revision is None else (base.anchor, moment.revision)
+        if asked is not None and asked < told:
+            upto = iso(base.latest)
+            raise StoreError(
+                f"what was before {upto} (revision {base.anchor}) was pruned from this ledger on {iso(base.when)}: "
+                "the state at an earlier moment cannot be told; ask for a later one, or ask a copy from before"
+            )
 
     def own(self, key: Key, after: int, upto: int) -> Iterator[Placed]:
         """The events on just this resource of the positions `after` < position <= `upto`, in order; `at` is 0."""
@@ -169,7 +219,12 @@ class Ledger:
     def event_at(self, at: int) -> Placed:
         """The event at a place in the order."""
         position = self.position_of(at)
-        found = next(iter(self.recorder.read(after=position - 1, limit=1)))
+        found = next(iter(self.recorder.read(after=position - 1, limit=1)), None)
+        if found is None or found.position != position:
+            raise StoreError(
+                f"the event at position {position} (place {at}) is not in the ledger: it was pruned; verify the ledger if it "
+                "should be there"
+            )
         return Placed(at, found.position, codec.decode(found.event.data), found.event.data)
 
     def _start(self, position: int, marker: Event) -> None:

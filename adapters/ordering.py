@@ -18,7 +18,7 @@ import msgspec
 import zstandard
 
 from adapters.ingest import moved, skew_of
-from adapters.ports import Journal
+from adapters.ports import Entry, Journal
 from adapters.sources import dialects
 from domain import evidence
 from domain.decide import COMMAND
@@ -39,6 +39,8 @@ CHUNK_BYTES = 32 << 10
 class Ordered(NamedTuple):
     """One record, or one object's part of it, at its place: `operation` is read from `payload` when it is asked for.
 
+    A record that was pruned has its place, and no payload any more.
+
     `received` is when it was asked for, in microseconds since 1970, 0 where its source does not say; `evidence` are the
     identities of other records that show the same.
     """
@@ -48,6 +50,8 @@ class Ordered(NamedTuple):
     payload: bytes
     received: int
     evidence: tuple[str, ...]
+    number: int
+    """Of its record in the journal."""
 
     def operation(self) -> Operation:
         """The bodies, read: what the record says."""
@@ -84,12 +88,18 @@ class Heads:
             if entry.identity.startswith(f"{COMMAND}:"):
                 self.upto = entry.number  # a command is decided where it is given: it was not observed
             else:
-                heads = dialects.of(entry.identity).heads(entry.identity, entry.payload)
-                self.add(entry.number, moved(heads, skews[entry.source]))
+                self.add(entry.number, moved(heads_of(entry), skews[entry.source]))
             count += 1
             if not count % 1_000:
                 progress(1_000)
         progress(count % 1_000)
+
+
+def heads_of(entry: Entry) -> list[Head]:
+    """What the order needs of a record, by the clock of its source."""
+    if entry.heads:
+        return _unpack_heads(entry.heads)
+    return dialects.of(entry.identity).heads(entry.identity, entry.payload)
 
 
 def in_order(
@@ -113,7 +123,7 @@ def in_order(
     with _Payloads(journal, heads) as payloads:
         for key, packed in by_key:
             outcome, number, received, others = _unpack_placed(packed)
-            yield Ordered(OrderKey(*key), outcome, payloads.take(number), received, others)
+            yield Ordered(OrderKey(*key), outcome, payloads.take(number), received, others, number)
 
 
 def _joined(heads: Heads) -> _Sorter:
@@ -152,6 +162,7 @@ KEY_BYTES = 200
 _encoder = msgspec.msgpack.Encoder()
 _pack = _encoder.encode
 _inflate = zstandard.ZstdDecompressor().decompress  # one for all runs: each would hold its own window
+_unpack_heads = msgspec.msgpack.Decoder(list[Head]).decode
 _unpack_head = msgspec.msgpack.Decoder(tuple[Head, int, tuple[str, ...]]).decode
 _unpack_placed = msgspec.msgpack.Decoder(tuple[str, int, int, tuple[str, ...]]).decode
 _unpack_chunk = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], bytes]]).decode

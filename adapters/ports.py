@@ -8,7 +8,7 @@ halves, `stores/memory.py` is a journal for tests.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Literal, NamedTuple, Protocol
 
@@ -117,6 +117,8 @@ class Entry(msgspec.Struct, frozen=True):
     payload: bytes
     fingerprint: bytes
     """As in its `Record`."""
+    heads: bytes = b""
+    """Of a record whose payload was pruned: what its place in the order needs (MessagePack)."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -199,6 +201,13 @@ class Seal(NamedTuple):
     digest: bytes
 
 
+class Base(NamedTuple):
+    """Up to which position old events were dropped, and what the ledger keeps in their place (opaque to the store)."""
+
+    position: int
+    content: bytes
+
+
 Path = list[tuple[bool, bytes]]
 """What has to be hashed with a leaf of a hash tree, from it up to the root: whether it stands left of it, and its hash."""
 
@@ -252,6 +261,25 @@ class Recorder(DCBRecorder):
             "this store binds its events in a chain, and a proof would be as long as the log: copy it into a file "
             "(`netledger copy`), which keeps a hash tree, attest that one, and prove there"
         )
+
+    def base(self) -> Base | None:
+        """Up to where old events were dropped, and what stands for them; `None` where none were. Raises `StoreError`."""
+        return None
+
+    def require_pruning(self) -> None:
+        """Raises `StoreError` where nothing can be dropped from this store."""
+        raise StoreError(
+            "this store binds its events in a chain, and nothing can be taken out of one: copy it into a file "
+            "(`netledger copy`), which keeps a hash tree, and prune that"
+        )
+
+    def prune(self, base: Base, keep: Sequence[int], remains: Callable[[Entry], bytes | None]) -> None:
+        """Drop the events up to `base.position` but for those in `keep`, which rises; all of it, or nothing.
+
+        `remains` is asked of every record of the journal: what stays of it where its payload is to go as well (`heads` of
+        `Entry`), `None` where it stays whole. Raises `StoreError`.
+        """
+        self.require_pruning()
 
     @abstractmethod
     def verify(self) -> Iterator[Problem]:

@@ -34,8 +34,9 @@ from adapters.judging import BATCH_EVENTS, fold, judge
 from adapters.ledger import Ledger
 from adapters.paper import Paper, counted
 from adapters.ports import Problem, Recorder, Seal, StoreError
+from adapters.pruned import require_whole
 from adapters.stores import codec, sqlite
-from adapters.views import Views
+from adapters.views import Stands, Views
 from domain.events import GENERATION, REFUSED, Event
 from domain.resources import KINDS
 
@@ -103,6 +104,7 @@ class Rejudged(NamedTuple):
 @contextmanager
 def rejudged(store: Store, progress: Callable[[str, int], None] = lambda stage, count: None) -> Iterator[Rejudged]:
     """Judge a store's journal again; the draft is gone when the block ends. Raises `StoreError`."""
+    require_whole(store.recorder.base(), "be judged again: what its first records said is gone")
     with sqlite.thrown_away() as aside:
         draft = Draft(store.recorder, aside.recorder)
         today = Store(store.container, draft, store.journal, Ledger(draft))
@@ -132,7 +134,7 @@ def written(verdict: Rejudged) -> Store:
 # ---- what differs
 
 
-def document(verdict: Rejudged, views: Views, stands: tuple[int, int, int]) -> Document:
+def document(verdict: Rejudged, views: Views, stands: Stands) -> Document:
     """What came out differently, as plain JSON values.
 
     What was found before is what the read models say where they stand at `stands`: they keep the verdict of the rules of

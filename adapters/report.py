@@ -16,6 +16,7 @@ from adapters.ingest import UNKNOWN_FORMAT
 from adapters.judging import fold
 from adapters.ledger import Moment
 from adapters.paper import Paper, counted
+from adapters.pruned import LATE
 from adapters.sources.audit_log import BELOW, TRUNCATED
 from adapters.sources.dialect import iso, moment
 from domain.events import OBSERVED, REFUSED, Event
@@ -89,12 +90,29 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
                 for clock in ahead
                 if clock.record in clocks
             ],
+            "pruned": _pruned(store),
             "unknown_beginnings": reading.coverage.sighted,
             "truncated": reading.coverage.unknown.get(TRUNCATED, 0),
             "below_request_response": reading.coverage.unknown.get(BELOW, 0),
         },
         "findings": [_finding(finding, told) for finding in outcome.findings],
         "resources": [resource_document(resource, reading.standing(resource)) for resource in reading.resources()],
+    }
+
+
+def _pruned(store: Store) -> dict[str, Any] | None:
+    """What was dropped from the ledger, and how many records came too late since."""
+    base = store.ledger.base
+    if base is None:
+        return None
+    return {
+        "before": iso(base.latest),
+        "revision": base.anchor,
+        "position": base.position,
+        "events": base.dropped,
+        "on": iso(base.when),
+        "by": base.by,
+        "late": sum(one.reason.startswith(LATE) for one in store.journal.kept_aside()),
     }
 
 
@@ -113,7 +131,7 @@ def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = Non
     """The live resources of a kind as they were at a moment; at least that of a `key`, where one is asked for."""
     if store.checkpoints is None or not kind.served:
         # What belongs in an ipset follows from all that its owners ever wrote: no checkpoint holds that.
-        reading = fold(store.ledger, moment.passed_by).reading
+        reading = fold(store.ledger, moment).reading
         return [
             resource_document(resource, reading.standing(resource))
             for resource in reading.resources()
@@ -354,6 +372,8 @@ def _summary(report: dict[str, Any], paper: Paper) -> Iterator[str]:
     for clock in coverage["clocks"]:
         yield from paper.row("clock", _ahead(clock))
     yield from paper.row("missing", missing(coverage) or NOTHING)
+    if gone := coverage["pruned"]:
+        yield from paper.row("pruned", f"{gone['events']:,} events before {gone['before'][:19]}Z, on {gone['on'][:10]}")
     yield from paper.row("ledger", f"generation {ledger['generation']}, digest {ledger['digest']}")
     if report["findings"]:
         yield ""
@@ -424,6 +444,11 @@ def missing(coverage: dict[str, Any], sources: Sequence[dict[str, Any]] = ()) ->
         ),
         (len(coverage["gaps"]), "change whose own record is missing", "changes whose own records are missing"),
         (len(coverage["silences"]), "silence in an audit log", "silences in audit logs"),
+        (
+            (coverage.get("pruned") or {}).get("late", 0),
+            "record that belongs before what was pruned",
+            "records that belong before what was pruned",
+        ),
         (sum(source["unrecognised"] for source in known), "unreadable record", "unreadable records"),
         (len(sources) - len(known), "file in no known format", "files in no known format"),
     ]
@@ -440,7 +465,16 @@ def as_of(coverage: dict[str, Any]) -> str:
     """What an answer rests on, in one line."""
     revisions = coverage["revisions"]
     at = f"revision {revisions[1]}, " if revisions else ""
-    return f"as of {at}{coverage['to'] or 'the beginning'}; missing: {missing(coverage) or NOTHING}"
+    return (
+        f"as of {at}{coverage['to'] or 'the beginning'}; missing: {missing(coverage) or NOTHING}{pruned_in(coverage)}"
+    )
+
+
+def pruned_in(coverage: dict[str, Any]) -> str:
+    """That old events are gone, in words to add; empty where none are."""
+    if (gone := coverage.get("pruned")) is None:
+        return ""
+    return f"; pruned before {gone['before'][:19]}Z (revision {gone['revision']})"
 
 
 def _stretch(first: str | None, last: str | None) -> str:

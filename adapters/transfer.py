@@ -26,6 +26,7 @@ from eventsourcing.persistence import IntegrityError
 from adapters.judging import Judged
 from adapters.ledger import Ledger
 from adapters.ports import Aside, Entry, Journal, KeptAside, LedgerDamaged, Record, Recorder, Source, StoreError
+from adapters.pruned import require_whole
 from adapters.stores import codec
 from domain.events import GENERATION
 
@@ -218,6 +219,7 @@ def _superseding(data: bytes, translated: Callable[[int], int]) -> bytes:
 
 def blocks(recorder: Recorder, journal: Journal) -> Iterator[Block]:
     """A whole store, in the order in which it is written elsewhere. Raises `StoreError`."""
+    require_whole(recorder.base(), "be copied event by event")
     held = _Held(recorder, journal)
     for kind in KINDS:
         for rows in _in_blocks(held.rows[kind]):

@@ -17,10 +17,10 @@ from typing import Any
 from adapters.ports import StoreError
 from adapters.stores.backends import beside
 
-VERSION = 2
+VERSION = 3
 
 _TABLES = """
-CREATE TABLE stands (version INTEGER, generation INTEGER, head INTEGER, records INTEGER);
+CREATE TABLE stands (version INTEGER, generation INTEGER, head INTEGER, records INTEGER, pruned INTEGER);
 CREATE TABLE resource (
     kind TEXT, namespace TEXT, name TEXT, document TEXT, PRIMARY KEY (kind, namespace, name)
 ) WITHOUT ROWID;
@@ -29,8 +29,8 @@ CREATE TABLE activity (actor TEXT, kind TEXT, document TEXT, PRIMARY KEY (actor,
 CREATE TABLE coverage (document TEXT);
 """
 
-Stands = tuple[int, int, int]
-"""Generation, head of the ledger, head of the journal: what the views were made from."""
+Stands = tuple[int, int, int, int]
+"""Generation, head of the ledger, head of the journal, up to where it was pruned: what the views were made from."""
 
 Activity = dict[str, dict[str, Any]]
 """Actor to kind to what that actor did to resources of it."""
@@ -47,7 +47,9 @@ class Views:
         """Whether they are there and were made from just this."""
         try:
             with self._connected() as connection:
-                row = connection.execute("SELECT generation, head, records FROM stands WHERE version = ?", (VERSION,))
+                row = connection.execute(
+                    "SELECT generation, head, records, pruned FROM stands WHERE version = ?", (VERSION,)
+                )
                 return bool(row.fetchone() == stands)
         except StoreError:
             return False
@@ -143,7 +145,7 @@ class Views:
 def _fill(connection: sqlite3.Connection, stands: Stands, report: dict[str, Any], activity: Activity) -> None:
     connection.executescript(_TABLES)
     with connection:
-        connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?)", (VERSION, *stands))
+        connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?, ?)", (VERSION, *stands))
         connection.executemany(
             "INSERT INTO resource VALUES (?, ?, ?, ?)",
             ((row["kind"], row["namespace"] or "", row["name"], json.dumps(row)) for row in report["resources"]),

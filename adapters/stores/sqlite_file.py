@@ -46,14 +46,23 @@ WAL_KEPT_BYTES: Final = 64 * 1024 * 1024
 COPIED_BYTES: Final = 1024 * 1024
 
 _SCHEMA: Final = """
--- The ledger, in blocks that are never written again.
+-- The ledger, in blocks that are never written again, but for those that are pruned.
 CREATE TABLE event_block (
     first INTEGER PRIMARY KEY,     -- position of its first event: 1, or the one behind the block before
     events INTEGER NOT NULL,       -- how many
     number INTEGER NOT NULL,       -- of the block, from 1
     root BLOB NOT NULL,            -- of the hash tree over its events
     trees BLOB NOT NULL,           -- the block's own hash, then the roots of the trees over blocks that it completes
-    content BLOB NOT NULL
+    content BLOB NOT NULL,
+    original BLOB                  -- of a pruned block: the hash of the content that it had
+);
+-- One row where old events were dropped: up to which position, and what all events up to there add up to.
+CREATE TABLE base (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    position INTEGER NOT NULL,
+    kept BLOB NOT NULL,            -- hash over the blocks up to there
+    content BLOB NOT NULL,
+    checksum BLOB NOT NULL         -- over the other columns
 );
 -- One row: the last position, the number of blocks, the root of the hash tree over them.
 CREATE TABLE head (
@@ -93,7 +102,7 @@ CREATE TABLE journal_block (
     source INTEGER NOT NULL,
     identities INTEGER NOT NULL,   -- sum over the rows of its records in journal_identity
     checksum BLOB NOT NULL,        -- over the other columns
-    content BLOB NOT NULL          -- zstd of a MessagePack array of [line, identity, fingerprint, payload]
+    content BLOB NOT NULL          -- zstd of a MessagePack array of [line, identity, fingerprint, payload], or [heads]
 );
 CREATE TABLE journal_identity (
     identity INTEGER PRIMARY KEY,  -- 63 bits of BLAKE2b
@@ -219,6 +228,22 @@ class SQLiteFile:
             except _ERRORS as error:
                 raise self._explained(error, "write to it") from error
         self._wake()
+
+    def compact(self) -> None:
+        """Write the file anew without the room that nothing uses, for which it takes as much again for so long.
+
+        Raises:
+            StoreFull, StoreError: it is as it was.
+        """
+        with self._write_lock:
+            connection = self._writing_connection()
+            try:
+                connection.execute("VACUUM")
+                if self._durable:
+                    # What was dropped must not stay in the log either. It does where somebody reads it just now.
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except _ERRORS as error:
+                raise self._explained(error, "give the space back") from error
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows of one short read: a page, not a table.

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from sqlite3 import Connection
 from typing import Final
 
+import msgspec
 import zstandard
 
 from adapters.ports import (
@@ -31,6 +32,12 @@ from adapters.stores.journal_block import Stored, checksum
 from adapters.stores.sqlite_file import UNREADABLE, Row, SQLiteFile
 
 LOOKUP_ROWS: Final = 500
+
+_Stored = tuple[int, str, bytes, bytes | list[bytes]]
+"""A `Stored` record; of one that was pruned its heads stand where its payload stood, in a list."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_block = msgspec.msgpack.Decoder(list[_Stored]).decode
 
 
 class SQLiteJournal:
@@ -151,7 +158,10 @@ class SQLiteJournal:
             number, _, source, *_ = rows[0]
             for line, identity, fingerprint, payload in stored[after + 1 - number :]:
                 after += 1
-                yield Entry(after, source, line, identity, payload, fingerprint)
+                if isinstance(payload, bytes):
+                    yield Entry(after, source, line, identity, payload, fingerprint)
+                else:
+                    yield Entry(after, source, line, identity, b"", fingerprint, payload[0])
 
     def _verify_blocks(self) -> Iterator[Problem]:
         previous = 0
@@ -198,7 +208,7 @@ class SQLiteJournal:
             reason = f"{identities} identities are known, and the blocks hold {records} records"
             yield Problem("journal", None, reason)
 
-    def _not_identified(self, source: int, stored: Sequence[Stored]) -> Iterator[tuple[int, str]]:
+    def _not_identified(self, source: int, stored: Sequence[_Stored]) -> Iterator[tuple[int, str]]:
         for start in range(0, len(stored), LOOKUP_ROWS):
             some = stored[start : start + LOOKUP_ROWS]
             keys = [_key(identity) for _, identity, _, _ in some]
@@ -234,6 +244,30 @@ class SQLiteJournal:
                 if sum != checksum(source, line, reason, excerpt, size):
                     yield Problem("journal", None, f"what was kept aside as number {id} is not what was written")
                 last = id
+
+
+def prune(connection: Connection, remains: Callable[[Entry], bytes | None]) -> None:
+    """Within a transaction: drop the payloads of the records of which something `remains`. Raises `LedgerDamaged`."""
+    inflate = zstandard.ZstdDecompressor().decompress
+    deflate = zstandard.ZstdCompressor(level=journal_block.COMPRESSION_LEVEL).compress
+    last = 0
+    while row := connection.execute(f"{_BLOCKS} WHERE number > ? ORDER BY number LIMIT 1", (last,)).fetchone():
+        last, count, source, identities, *_ = row
+        stored = _opened(row, inflate)
+        if isinstance(stored, str):
+            raise LedgerDamaged(f"the journal's block {last} cannot be pruned: {stored}; verify the ledger")
+        pruned: list[_Stored] = []
+        for number, (line, identity, fingerprint, payload) in enumerate(stored, last):
+            heads = None
+            if isinstance(payload, bytes):
+                heads = remains(Entry(number, source, line, identity, payload, fingerprint))
+            pruned.append((line, identity, fingerprint, payload if heads is None else [heads]))
+        if pruned != stored:
+            content = deflate(_encode(pruned))
+            connection.execute(
+                "UPDATE journal_block SET checksum = ?, content = ? WHERE number = ?",
+                (checksum(last, count, source, identities, content), content, last),
+            )
 
 
 _BLOCKS: Final = "SELECT number, records, source, identities, checksum, content FROM journal_block"
@@ -286,9 +320,17 @@ def _unfit(row: Row) -> str | None:
     return journal_block.unfit(tuple(said), sum, content)
 
 
-def _opened(row: Row, inflate: Callable[[bytes], bytes]) -> list[Stored] | str:
-    *said, sum, content = row
-    return journal_block.opened(inflate, tuple(said), sum, content, records=said[1])
+def _opened(row: Row, inflate: Callable[[bytes], bytes]) -> list[_Stored] | str:
+    """The records of a block, or the reason why it is not what was written."""
+    if (reason := _unfit(row)) is not None:
+        return reason
+    try:
+        stored = _decode_block(inflate(row[-1]))
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        return f"its content cannot be read: {error}"
+    if len(stored) != row[1]:
+        return f"it holds {len(stored)} records and says {row[1]}"
+    return stored
 
 
 def _key(identity: str) -> int:

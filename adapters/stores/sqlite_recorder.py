@@ -3,16 +3,20 @@
 `SQLiteRecorder` is the `eventsourcing` package's `DCBRecorder`: an append may carry the condition that no event of a query
 came after a position, and is refused if one did. Positions are given inside the transaction that appends, so they have no
 gaps. Appends that wait for each other are written together, as blocks of events (`event_block.py`), which a hash tree binds
-to the head; `sqlite_index.py` finds the blocks that hold a tag. What came in is kept by `sqlite_journal.py`.
+to the head; `sqlite_index.py` finds the blocks that hold a tag. Blocks that were pruned stay in the tree, and reading skips
+what they lack. What came in is kept by `sqlite_journal.py`.
 """
 
 import threading
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
 from itertools import islice, pairwise
 from sqlite3 import Connection
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from eventsourcing.dcb.api import (
     DCBAppendCondition,
     DCBEvent,
@@ -23,8 +27,8 @@ from eventsourcing.dcb.api import (
 )
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 
-from adapters.ports import LedgerDamaged, Problem, Proof, Recorder, Seal, StoreError
-from adapters.stores import sqlite_index
+from adapters.ports import Base, Entry, LedgerDamaged, Problem, Proof, Recorder, Seal, StoreError
+from adapters.stores import sqlite_index, sqlite_journal
 from adapters.stores.event_block import (
     BLOCK_EVENTS,
     GENESIS,
@@ -38,6 +42,7 @@ from adapters.stores.event_block import (
     event_hashes,
     grown,
     head_of,
+    packed_kept,
     packer,
     path_in,
     path_over,
@@ -58,7 +63,9 @@ CACHED_BYTES: Final = 4 << 20
 SUBSCRIPTION_EVENTS: Final = 500
 POLL_SECONDS: Final = 0.02
 
-_BLOCKS: Final = "SELECT first, events, content FROM event_block"
+_encode = msgspec.msgpack.Encoder().encode
+
+_BLOCKS: Final = "SELECT first, events, content, original FROM event_block"
 
 
 class Head(NamedTuple):
@@ -114,6 +121,7 @@ class SQLiteRecorder(Recorder):
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._cached_bytes = 0
         self._blocks_lock = threading.Lock()
+        self._base_position: int | None = None
 
     def head(self) -> int:
         """The position of the last event; 0 when there is none."""
@@ -141,20 +149,32 @@ class SQLiteRecorder(Recorder):
                 f"there is no proof for position {position} up to {upto}: the log ends at {head.position}, and a proof "
                 "leads to a position that was its end once, such as an attested one"
             )
-        first, events, number, content = select(
-            "SELECT first, events, number, content FROM event_block WHERE first <= ? ORDER BY first DESC LIMIT 1",
+        *row, number = select(
+            "SELECT first, events, content, original, number FROM event_block WHERE first <= ? ORDER BY first DESC LIMIT 1",
             (position,),
         )[0]
-        block = self._unpacked((first, events, content))
+        block = self._unpacked(row)
+        first, events, content, original = row
         offset = position - first
+        if not block.heads[offset]:
+            base = self.base()
+            raise StoreError(
+                f"there is no proof for position {position}: it was dropped when the ledger was pruned up to position "
+                f"{base.position if base else '?'}; what was kept of each resource is its first and last events, and those "
+                "that today's findings and states rest on"
+            )
+        try:
+            levels = block.levels()
+        except Unreadable as error:
+            raise self._damaged(first, error) from error
         return Proof(
             position=position,
             head=block.heads[offset],
             data=block.data[offset],
             first=first,
             events=events,
-            content=content_hash(content),
-            in_block=path_in(event_hashes(block.heads, block.data), offset),
+            content=content_hash(content) if original is None else original,
+            in_block=path_in(levels, offset),
             above=path_over(blocks, number, lambda end, height: _tree_ending_at(select, end, height)),
             upto=upto,
             digest=root_of(_tree_over(select, blocks)).hex(),
@@ -225,9 +245,80 @@ class SQLiteRecorder(Recorder):
         """
         try:
             yield from _verify_blocks(self._file.query)
+            yield from _verify_base(self._file.query)
             yield from sqlite_index.verify(self._file.query, self.head())
         except UNREADABLE as error:
             yield Problem("ledger", None, f"could not be read to its end: {error}")
+
+    # ---- pruning
+
+    def base(self) -> Base | None:
+        """Up to where old events were dropped, and what stands for them; `None` where none were."""
+        try:
+            base = _base(self._file.query)
+        except Unreadable as error:
+            raise LedgerDamaged(
+                f"the ledger {self._file.path}: {error}; restore a copy, or replay the sources"
+            ) from error
+        if self._base_position is None:
+            self._base_position = base.position if base is not None else 0
+        return base
+
+    def require_pruning(self) -> None:
+        """A file keeps a hash tree: its events can be dropped."""
+
+    def prune(
+        self, base: Base, keep: Sequence[int], remains: Callable[[Entry], bytes | None] = lambda entry: None
+    ) -> None:
+        """Drop the events up to `base.position`, but for those in `keep`, which rises.
+
+        `remains` says what stays of a record of the journal whose payload goes as well. It is one transaction, which holds
+        up the writers of this process; then the space is given back, for which the file is written anew: that takes as
+        much room again, for so long.
+
+        Raises:
+            StoreError: the store could not do it; it is as it was.
+        """
+        with self._file.transaction() as connection:
+            select = _selecting(connection)
+            first, hashed = 0, blake2b(digest_size=HASH_BYTES)
+            while rows := select(
+                f"{_BLOCKS} WHERE first > ? AND first <= ? ORDER BY first LIMIT ?",
+                (first, base.position, PAGE_BLOCKS),
+            ):
+                for row in rows:
+                    first, _, content, original = row
+                    block = self._unpacked(row)
+                    kept = [*keep[bisect_left(keep, first) : bisect_right(keep, block.last)]]
+                    kept += range(max(first, base.position + 1), block.last + 1)
+                    if len(kept) == len(block.heads):
+                        hashed.update(_kept_hash(first, content))
+                        continue
+                    try:
+                        content_kept = packed_kept(block.pruned(position - first for position in kept))
+                    except Unreadable as error:
+                        raise self._damaged(first, error) from error
+                    connection.execute(
+                        "UPDATE event_block SET content = ?, original = ? WHERE first = ?",
+                        (content_kept, content_hash(content) if original is None else original, first),
+                    )
+                    hashed.update(_kept_hash(first, content_kept))
+            kept_hash = hashed.digest()
+            checksum = _base_checksum(base.position, kept_hash, base.content)
+            connection.execute(
+                "INSERT OR REPLACE INTO base VALUES (1, ?, ?, ?, ?)", (base.position, kept_hash, base.content, checksum)
+            )
+            sqlite_journal.prune(connection, remains)
+        self._base_position = base.position
+        with self._blocks_lock:
+            self._blocks.clear()
+            self._cached_bytes = 0
+        try:
+            self._file.compact()
+        except StoreError as error:
+            raise StoreError(
+                f"the events were dropped, and the room that they took stays in the file for what comes: {error}"
+            ) from error
 
     # ---- appending
 
@@ -326,7 +417,7 @@ class SQLiteRecorder(Recorder):
             number += 1
             position += count
             connection.execute(
-                "INSERT INTO event_block VALUES (?, ?, ?, ?, ?, ?)", (first, count, number, root, trees, content)
+                "INSERT INTO event_block VALUES (?, ?, ?, ?, ?, ?, NULL)", (first, count, number, root, trees, content)
             )
             blocks.append((first, position, _hashes_of(events[part])))
         connection.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?)", (position, number, root_of(tree)))
@@ -375,13 +466,16 @@ class SQLiteRecorder(Recorder):
         if after >= upto:
             return
         select = select or self._file.query
+        base = self._known_base(select)
         items = query.items if query is not None else []
         if not items or any(not item.types and not item.tags for item in items):
             for block in self._blocks_behind(select, after, upto):
+                self._refuse_pruned_since(block, max(after, base), upto)
                 yield from self._events_in(block, block.within(after, upto))
         else:
             for first in self._places(select, items, after, upto):
                 block = self._block(select, first)
+                self._refuse_pruned_since(block, max(after, base), upto)
                 yield from self._events_in(block, block.matching(items, after, upto))
 
     def _events_in(self, block: Block, offsets: Iterable[int]) -> list[DCBSequencedEvent]:
@@ -439,11 +533,29 @@ class SQLiteRecorder(Recorder):
                     self._cached_bytes -= _size(dropped)
         return block
 
-    def _unpacked(self, row: Row) -> Block:
+    def _unpacked(self, row: Sequence[Any]) -> Block:
         try:
             return unpacked(*row)
         except Unreadable as error:
             raise self._damaged(row[0], error) from error
+
+    def _known_base(self, select: Select) -> int:
+        """Up to which position this one knows that events were dropped: as it was when first something was read."""
+        if self._base_position is None:
+            rows = select("SELECT position FROM base", ())
+            self._base_position = rows[0][0] if rows else 0
+        return self._base_position
+
+    def _refuse_pruned_since(self, block: Block, after: int, upto: int) -> None:
+        """Who reads on has counted on what is gone now."""
+        if block.beside is None or block.last <= after:
+            return
+        for offset in block.within(after, upto):
+            if not block.heads[offset]:
+                raise StoreError(
+                    f"the ledger {self._file.path} was pruned since it was opened: the event at {block.first + offset} is "
+                    "gone; open it again"
+                )
 
     def _damaged(self, first: int, error: Exception) -> LedgerDamaged:
         return LedgerDamaged(f"the ledger {self._file.path}: the block of event {first}: {error}; verify it")
@@ -511,6 +623,24 @@ def _head(select: Select) -> Head:
     return head
 
 
+def _base(select: Select) -> Base | None:
+    rows = select("SELECT position, kept, content, checksum FROM base", ())
+    if not rows:
+        return None
+    position, kept, content, checksum = rows[0]
+    if not isinstance(position, int) or checksum != _base_checksum(position, kept, content):
+        raise Unreadable("what its pruned events added up to is not what was written")
+    return Base(position, content)
+
+
+def _base_checksum(position: int, kept: bytes, content: bytes) -> bytes:
+    return blake2b(_encode((position, kept, content)), digest_size=HASH_BYTES).digest()
+
+
+def _kept_hash(first: int, content: bytes) -> bytes:
+    return first.to_bytes(8, "big") + content_hash(content)
+
+
 def _hashes_of(events: Iterable[DCBEvent]) -> set[int]:
     types: set[str] = set()
     tags: set[str] = set()
@@ -567,10 +697,11 @@ def _verify_blocks(select: Select) -> Iterator[Problem]:
     position = number = 0
     sound = True
     while rows := select(
-        "SELECT first, events, number, root, trees, content FROM event_block WHERE first > ? ORDER BY first LIMIT ?",
+        "SELECT first, events, number, root, trees, content, original FROM event_block WHERE first > ?"
+        " ORDER BY first LIMIT ?",
         (position, PAGE_BLOCKS),
     ):
-        for first, events, own_number, root, trees, content in rows:
+        for first, events, own_number, root, trees, content, original in rows:
             if first <= position:
                 yield Problem("ledger", first, f"comes behind {position}: the table is out of order")
                 return
@@ -583,7 +714,9 @@ def _verify_blocks(select: Select) -> Iterator[Problem]:
             if not readable or not all(isinstance(column, bytes) for column in (root, trees, content)):
                 reason = "its columns are not what an append writes"
                 events = events if readable else 1
-            elif block_hash(first, events, root, content_hash(content)) != trees[:HASH_BYTES]:
+            elif original is not None and (fault := _fault_of_kept(first, events, root, content, original)) is not None:
+                reason = fault
+            elif block_hash(first, events, root, original or content_hash(content)) != trees[:HASH_BYTES]:
                 reason = "does not fit its hash: an event of it, or their order or number, is not what was appended"
             elif sound and (own_number != number + 1 or b"".join(grown(tree, number, trees[:HASH_BYTES])) != trees):
                 reason = "does not fit the hash tree: it, or one before it, is not what was appended here"
@@ -601,6 +734,48 @@ def _verify_blocks(select: Select) -> Iterator[Problem]:
         yield Problem("ledger", head.position + 1, f"inserted: the log reached up to {head.position}")
     elif sound and (number, root_of(tree)) != (head.blocks, head.digest):
         yield Problem("ledger", position, "the head does not fit the blocks")
+
+
+def _fault_of_kept(first: int, events: int, root: bytes, content: bytes, original: Any) -> str | None:
+    """Why what a pruned block still holds is not of what was appended; `None` where it is."""
+    if not isinstance(original, bytes) or len(original) != HASH_BYTES:
+        return "was pruned, and does not say what it held"
+    try:
+        levels = unpacked(first, events, content, original).levels()
+    except Unreadable as error:
+        return f"was pruned, and what is kept of it cannot be checked: {error}"
+    # Where nothing is kept, nothing leads to the root, and the hash of the block says that it is the one.
+    if content and levels[-1][0] != root:
+        return "was pruned, and an event that was kept of it is not what was appended"
+    return None
+
+
+def _verify_base(select: Select) -> Iterator[Problem]:
+    try:
+        base = _base(select)
+    except Unreadable as error:
+        yield Problem("ledger", None, str(error))
+        return
+    upto = base.position if base is not None else 0
+    ((pruned,),) = select("SELECT count(*) FROM event_block WHERE original IS NOT NULL AND first > ?", (upto,))
+    if pruned:
+        yield Problem(
+            "ledger", upto + 1, f"{pruned} blocks behind {upto} were pruned, and nothing stands for their events"
+        )
+    if base is None:
+        return
+    first, hashed = 0, blake2b(digest_size=HASH_BYTES)
+    while rows := select(
+        "SELECT first, content FROM event_block WHERE first > ? AND first <= ? ORDER BY first LIMIT ?",
+        (first, upto, PAGE_BLOCKS),
+    ):
+        for first, content in rows:
+            hashed.update(_kept_hash(first, content))
+    ((kept,),) = select("SELECT kept FROM base", ())
+    if kept != hashed.digest():
+        yield Problem(
+            "ledger", None, f"the events that were kept of those up to {upto} are not those that were kept then"
+        )
 
 
 def _size(block: Block) -> int:

@@ -17,6 +17,7 @@ from adapters.stores.event_block import (
     GENESIS,
     grown,
     inner_hash,
+    levels_over,
     path_in,
     path_over,
     perfect_trees,
@@ -50,11 +51,12 @@ def test_both_ways_to_build_the_tree_are_the_one_of_the_rfc_and_every_path_leads
     all_leaves = [leaf(n) for n in range(leaves)]
     wanted = rfc_6962(all_leaves)
     tree: list[bytes] = []
+    levels = levels_over(all_leaves)
     rows = [grown(tree, n, one) for n, one in enumerate(all_leaves)]
     assert root_over(all_leaves) == root_of(tree) == wanted
     assert [rows[end - 1][height] for end, height in perfect_trees(leaves)] == tree
     for place, one in enumerate(all_leaves):
-        assert led(one, path_in(all_leaves, place)) == wanted
+        assert led(one, path_in(levels, place)) == wanted
         above = path_over(leaves, place + 1, lambda end, height: rows[end - 1][height])
         assert led(one, above) == wanted
         assert len(above) <= leaves.bit_length()

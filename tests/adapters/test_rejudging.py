@@ -52,7 +52,7 @@ def store_of(backend: Backend) -> app.Store:
 
 
 def rejudge(store: app.Store, folder: Path, *, write: bool = False) -> dict[str, Any]:
-    stands = (store.ledger.generation, store.ledger.head, store.journal.head())
+    stands = (store.ledger.generation, store.ledger.head, store.journal.head(), 0)
     with rejudging.rejudged(store) as verdict:
         document = rejudging.document(verdict, Views(folder / "none"), stands)
         if write:

@@ -70,7 +70,7 @@ def test_what_nobody_touched_has_no_problem(written):
     assert problems(written) == []
 
 
-BEHIND_5 = "number, root, trees, content FROM event_block WHERE first = 5"
+BEHIND_5 = "number, root, trees, content, original FROM event_block WHERE first = 5"
 
 
 @pytest.mark.parametrize(

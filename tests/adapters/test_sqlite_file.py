@@ -201,7 +201,7 @@ def test_an_append_that_fails_half_way_keeps_nothing_and_remembers_nothing(ledge
     recorder.append([event_at(1)])
     with ledger_file.transaction() as connection:
         # The next append meets it after its first block is written.
-        connection.execute("INSERT INTO event_block VALUES (1002, 1, 2, x'', x'', x'')")
+        connection.execute("INSERT INTO event_block VALUES (1002, 1, 2, x'', x'', x'', NULL)")
     with pytest.raises(LedgerDamaged):
         recorder.append([DCBEvent("New", b"", ["new:tag"])] * 1001)
     with ledger_file.transaction() as connection:
