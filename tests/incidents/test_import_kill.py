@@ -91,7 +91,8 @@ def assert_resumes(path: Path, told: str) -> None:
 def imported(path: Path, logs: list[Path], kill_after: float | None = None) -> Said:
     """Run an import; kill it so many seconds after its first word, if it has not ended by then."""
     command = [sys.executable, "-m", "tests.incidents.importing_child", str(path), *map(str, logs)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # Unbuffered: `communicate` does not know of what a buffer has read beyond the first line.
+    with subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         first = process.stdout.readline()

@@ -1,6 +1,6 @@
-"""A ledger of format 1 opens for ever: it is read as it is, and made anew when it is written.
+"""A ledger of every format opens for ever. One of format 1 is read as it is, and made anew when it is written.
 
-`data/version-1.ledger` was written by the netledger of then: the second half of tests/incidents/data/s0-buggy after a line
+`data/version-N.ledger` was written by a netledger of that format: the end of tests/incidents/data/s0-buggy after a line
 that is no record, and then all of it, so that it holds two generations and something that was kept aside.
 """
 
@@ -18,14 +18,14 @@ from adapters.stores import backends, sqlite_version_1
 from adapters.stores.sqlite_file import SCHEMA_VERSION, locked
 from tests.replaying import recording
 
-KEPT = Path(__file__).parent / "data" / "version-1.ledger"
+KEPT = {version: Path(__file__).parent / "data" / f"version-{version}.ledger" for version in (1, 2)}
 DIGEST = "2a63c75da4c971c60c8affb5ae8d1ed6"
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     path = tmp_path / "old.ledger"
-    shutil.copy(KEPT, path)
+    shutil.copy(KEPT[1], path)
     return path
 
 
@@ -48,14 +48,23 @@ def check(store: app.Store) -> None:
     assert store.journal.locate([entries[0].identity])[entries[0].identity] == ("late.log", entries[0].line)
 
 
-def test_it_is_read_and_left_as_it_is(old):
+def test_there_is_a_ledger_of_every_format():
+    assert max(KEPT) == SCHEMA_VERSION
+    assert {version: version_of(path) for version, path in KEPT.items()} == {version: version for version in KEPT}
+
+
+@pytest.mark.parametrize("version", KEPT)
+def test_it_is_read_and_left_as_it_is(old, version):
+    shutil.copy(KEPT[version], old)
     before = old.read_bytes()
     with app.opened(str(old), "read") as store:
         check(store)
     assert old.read_bytes() == before
 
 
-def test_it_is_made_anew_when_it_is_written_and_goes_on_from_there(old, monkeypatch):
+@pytest.mark.parametrize("version", KEPT)
+def test_it_is_of_todays_format_when_it_was_written_and_goes_on_from_there(old, version, monkeypatch):
+    shutil.copy(KEPT[version], old)
     monkeypatch.chdir(old.parent)
     with gzip.open(recording("s0-buggy")[0]) as log:
         Path("audit.log").write_bytes(log.read())
