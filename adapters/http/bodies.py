@@ -104,7 +104,9 @@ async def _read(request: Request, share: Share, most: int, seconds: float) -> by
                 share.need(len(body) + len(piece))
                 body += piece
     except TimeoutError:
-        raise Problem(408, f"the body did not come within {seconds:g} s; only {counted(len(body), 'byte')} did") from None
+        raise Problem(
+            408, f"the body did not come within {seconds:g} s; only {counted(len(body), 'byte')} did"
+        ) from None
     return bytes(body)
 
 

@@ -117,7 +117,12 @@ ROUTES: tuple[tuple[Described, Handler], ...] = (
 def application(service: Service) -> ASGIApp:
     """What answers requests."""
     paths = [
-        Path(described.path, _endpoint(described, handler, service), methods=[described.method])
+        # A finding's id has slashes in it.
+        Path(
+            described.path.replace("{id}", "{id:path}"),
+            _endpoint(described, handler, service),
+            methods=[described.method],
+        )
         for described, handler in ROUTES
     ]
     app = Starlette(routes=paths, exception_handlers={HTTPException: _unrouted})
