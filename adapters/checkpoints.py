@@ -4,7 +4,7 @@ Every so many places the whole `World` is kept, in chunks of some hundred resour
 chunk; between two of these checkpoints stand *marks*: how late and how far the log had come at a place. A question
 for a moment takes the last checkpoint before it and folds what lies between. The file follows from the log: it is added to
 while a log is judged and when a question finds it behind, and whatever is wrong with it, it is thrown away and made again.
-`judging.py` adds to it; `cli.py` asks it.
+`judging.py` adds to it; `cli/asking.py` asks it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Nothing that is told afterwards may be another: so what all rules and projections remember at that point is kept whole
 (`reading_codec.py`), and of the events those that it refers to, each resource's first and last, and the marks of generations.
 The records of the journal that were decided by then lose their payload, and keep their identity and their place in the
-order. All of it is one transaction of the store (`stores/sqlite_recorder.py`); `cli.py` asks first.
+order. All of it is one transaction of the store (`stores/sqlite_recorder.py`); `cli/keeping.py` asks first.
 """
 
 from __future__ import annotations

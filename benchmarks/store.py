@@ -49,7 +49,7 @@ from domain.world import Change, Resource, World
 BATCH: Final = 1000
 THREADS: Final = 64
 COLLECTING: Final = (50_000, 20, 50)
-"""The thresholds of the garbage collector that `adapters/cli.py` sets."""
+"""The thresholds of the garbage collector that `adapters/cli` sets."""
 LEDGER_TABLES: Final = ("event_block", "head", "posting_run", "posting_page")
 _NAMES: Final = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 SHOP: Final = Key("vpc", "", "vpc-shop")

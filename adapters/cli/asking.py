@@ -1,0 +1,228 @@
+"""The commands that ask a kept ledger: `get`, `history`, `findings`, `ipset`. Nothing is changed by them.
+
+`kept.py` opens the ledger, `adapters/tables.py` and `adapters/report.py` print. `keeping.py` is about the ledger itself.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from adapters.cli.common import (
+    OPEN_ERRORS,
+    at_option,
+    explained,
+    fail,
+    headers_option,
+    key_of,
+    ledger_option,
+    meant,
+    namespace_option,
+    output_option,
+    print_data,
+    resource_of,
+    show,
+    tell,
+)
+from adapters.cli.completion import complete_finding, complete_ipset, complete_resource
+from adapters.cli.kept import questioned
+from adapters.paper import Paper
+
+
+@click.command(short_help="Show resources: state, claims, what these should be.")
+@click.argument("kind_name", metavar="KIND[/NAME]", shell_complete=complete_resource)
+@click.argument("name", required=False)
+@ledger_option
+@namespace_option
+@at_option
+@headers_option
+@output_option("table", "wide", "json", "yaml", "name")
+@explained
+def get(
+    kind_name: str,
+    name: str | None,
+    ledger_path: str | None,
+    namespace: str | None,
+    at: str | None,
+    no_headers: bool,
+    output: str,
+) -> None:
+    """Show resources: their state, their claims as reported, and what these should be.
+
+    KIND is a plural, singular or short name, or the API's own, as kubectl takes it. Exit status: 0, or 2 if the
+    resource is not there or the work could not be done.
+    """
+    from adapters import app, report, tables
+
+    kind, namespace, name = resource_of(kind_name, name, namespace)
+    moment = app.read_moment(at) if at else None
+    with questioned(ledger_path) as (store, views):
+        if moment is not None:
+            key = None if name is None else key_of(kind, namespace, name)
+            known = [
+                row
+                for row in report.resources_at(store, kind, moment, key)
+                if namespace is None or row["namespace"] == (namespace or None)
+            ]
+            rows = [row for row in known if name is None or row["name"] == name]
+        else:
+            rows = views.resources(kind.name, namespace, name)
+            known = rows if rows or name is None else views.resources(kind.name, namespace)
+        coverage = views.coverage()
+    where = f" at {at}" if at else " at the end of the log"
+    if name is not None and not rows:
+        key = key_of(kind, namespace, name)
+        close = meant(name, [row["name"] for row in known])
+        fail(f"there is no {key}{where}{close or f'; `netledger history {key}` shows what the log knows of it'}")
+    if output in ("json", "yaml"):
+        print_data(rows if name is None else rows[0], output)
+    elif output == "name":
+        show(report.path_of(row) for row in rows)
+    elif not rows:
+        tell(f"no {kind.plural} are there{f' in namespace {namespace}' if namespace else ''}{where}")
+    else:
+        show(tables.resources(rows, kind, wide=output == "wide", headers=not no_headers))
+    if at is None and output in ("table", "wide"):
+        tell(report.as_of(coverage))
+
+
+@click.command(short_help="Show all that happened to one resource, in order.")
+@click.argument("kind_name", metavar="KIND/NAME", shell_complete=complete_resource)
+@click.argument("name", required=False)
+@ledger_option
+@namespace_option
+@headers_option
+@output_option("table", "wide", "json", "yaml", "name")
+@explained
+def history(
+    kind_name: str, name: str | None, ledger_path: str | None, namespace: str | None, no_headers: bool, output: str
+) -> None:
+    """Show all that happened to one resource, in the true order; of one that is gone, too.
+
+    Exit status: 0, or 2 if nothing is known of it or the work could not be done.
+    """
+    from adapters import report, tables
+
+    kind, namespace, name = resource_of(kind_name, name, namespace)
+    if name is None:
+        fail(f"history is of one resource: netledger history {kind.name}/NAME")
+    key = key_of(kind, namespace, name)
+    with questioned(ledger_path) as (store, views):
+        placed = [one for one in store.ledger.concerning(key) if one.event.key == key]
+        places = store.journal.locate({one.event.record for one in placed})
+        rows = [report.timeline_row(one.position, one.event, places.get(one.event.record)) for one in placed]
+        known = [] if rows else views.names(kind.name)
+        coverage = views.coverage()
+    if coverage["pruned"] is not None and rows and rows[0]["position"] <= coverage["pruned"]["position"]:
+        tell(
+            f"{key}: events before {coverage['pruned']['before']} were pruned from this ledger; of each resource the first "
+            "and the last are kept"
+        )
+    if not rows:
+        close = meant(key.path, known)
+        fail(f"nothing in this ledger is about {key}{close or f'; `netledger get {kind.plural}` lists what is there'}")
+    if output in ("json", "yaml"):
+        print_data(rows, output)
+        return
+    if output == "name":
+        show(row["event"] for row in rows)
+        return
+    show(tables.history(rows, wide=output == "wide", headers=not no_headers))
+
+
+@click.command(short_help="List what is wrong, or tell one finding whole.")
+@click.argument("finding_id", required=False, metavar="[ID]", shell_complete=complete_finding)
+@ledger_option
+@headers_option
+@click.option(
+    "--open",
+    "only_open",
+    is_flag=True,
+    help="Only what is wrong at the end: not what is unknown, healed or may yet come.",
+)
+@output_option("table", "wide", "json", "yaml", "name")
+@explained
+def findings(finding_id: str | None, ledger_path: str | None, no_headers: bool, only_open: bool, output: str) -> None:
+    """List what is wrong, or tell one finding whole.
+
+    ID is a finding's id or its beginning. Exit status: 0 no open error, 1 open errors, 2 the work could not be done.
+    """
+    from adapters import report, tables
+
+    with questioned(ledger_path) as (_, views):
+        every, coverage = views.findings(), views.coverage()
+    rows = every
+    if finding_id is not None:
+        rows = [row for row in every if row["id"] == finding_id] or [
+            row for row in every if row["id"].startswith(finding_id)
+        ]
+        if not rows:
+            close = meant(finding_id, [row["id"] for row in every])
+            fail(f"there is no finding {finding_id!r}{close or '; `netledger findings -o name` lists their ids'}")
+    if only_open:
+        rows = [row for row in rows if row["status"] == "open"]
+    if output in ("json", "yaml"):
+        print_data(rows[0] if finding_id is not None and len(rows) == 1 else rows, output)
+    elif output == "name":
+        show(row["id"] for row in rows)
+    elif finding_id is not None and len(rows) == 1 and output == "table":
+        show(report.finding_text(rows[0], Paper.of(sys.stdout), every))
+    elif not rows:
+        tell("no open findings" if only_open else "no findings: nothing is wrong that this log can show")
+    else:
+        show(tables.findings(rows, wide=output == "wide", headers=not no_headers))
+    if output in ("table", "wide"):
+        tell(report.as_of(coverage))
+    raise SystemExit(OPEN_ERRORS if report.open_errors(rows) else 0)
+
+
+@click.command(short_help="Show one ipset: whose each member is, and the drift.")
+@click.argument("name", shell_complete=complete_ipset)
+@ledger_option
+@click.option("--node", metavar="NAME", help="The set of this node, where several have one of that name.")
+@at_option
+@headers_option
+@output_option("table", "wide", "json", "yaml", "save")
+@explained
+def ipset(name: str, ledger_path: str | None, node: str | None, at: str | None, no_headers: bool, output: str) -> None:
+    """Show one ipset: each member with who put it in, since when and by which event, and what differs.
+
+    -o save prints an `ipset restore` input that sets exactly the lawful members at once.
+
+    Exit status: 0, or 2 if the set is not there, if what belongs in it is not known (-o save), or if the work could not
+    be done.
+    """
+    from adapters import app, report, tables
+    from adapters.judging import fold
+    from domain.resources import Key
+
+    moment = app.read_moment(at) if at else None
+    with questioned(ledger_path) as (store, _):
+        reading = fold(store.ledger, moment).reading
+        sets = {
+            resource.key: resource
+            for resource in reading.resources()
+            if resource.key.kind == "ipset" and (node is None or resource.key.namespace == node)
+        }
+        found = [key for key in sets if key.name == name]
+        where = (f" on node {node}" if node is not None else "") + (f" at {at}" if at else " at the end of the log")
+        if not found:
+            close = meant(name, dict.fromkeys(key.name for key in sets))
+            key = Key("ipset", node or "", name)
+            fail(
+                f"there is no ipset {name}{where}{close or f'; `netledger history {key}` shows what the log knows of it'}"
+            )
+        if len(found) > 1:
+            nodes = ", ".join(key.namespace or "one that no source names" for key in found)
+            fail(f"several nodes have an ipset {name}: {nodes}; add --node NAME")
+        resource = sets[found[0]]
+        if output == "save":
+            show(report.ipset_save(reading, resource))
+            return
+        document = report.ipset_document(reading, resource, store)
+    if output in ("json", "yaml"):
+        print_data(document, output)
+        return
+    show(tables.ipset(document, wide=output == "wide", headers=not no_headers))
+    tell(report.ipset_summary(document))
