@@ -231,7 +231,7 @@ def named(path: str | None) -> str:
 
 
 def kind_of(word: str) -> Kind:
-    """The kind that a person means by a plural, singular or short name; of one that there is not, what may have been meant."""
+    """The kind that a person means by a plural, singular or short name; else it is said what may have been meant."""
     from domain.resources import KINDS, kind_called
 
     try:
