@@ -101,7 +101,7 @@ class Ledger:
         looked through as well, and `at` is 0: places are counted over all events.
         """
         at, position = after or (self.start if query is None else START)
-        counts = after is None
+        counts = after is None or at == self.count
         apart = -1  # by how much the position is ahead of the place: nearly always what it was at the event before
         decode = codec.decode
         for found in self._found(query, position):
@@ -114,6 +114,10 @@ class Ledger:
                 elif counts and at > self.count:
                     self.count = at
             yield Placed(at, position, decode(data), data)
+
+    def go_on(self, at: int, runs: Sequence[tuple[int, int]]) -> None:
+        """Count on from a place that was read before, by what `runs_upto` gave then."""
+        self._runs, self.count = list(runs), at
 
     def runs_upto(self, at: int) -> list[tuple[int, int]]:
         """Where places and positions drift apart, up to a place that was read: first place and position of each run."""

@@ -41,17 +41,6 @@ _EVENTS_NAMED = 40  # how many witnesses of one finding the text shows
 def document(store: Store, outcome: Outcome) -> dict[str, Any]:
     """The whole answer, as plain JSON values."""
     reading = outcome.judged.reading
-    span = span_of(store.journal)
-    cited = {witness.at for finding in outcome.findings for witness in finding.witnesses}
-    cited |= {at for finding in outcome.findings for at in (finding.since, finding.until) if at}
-    events = {at: store.ledger.event_at(at) for at in sorted(cited)}
-    places = store.journal.locate(
-        {record for placed in events.values() for record in (placed.event.record, *placed.event.evidence)}
-    )
-    ahead = list(reading.clocks.ahead())
-    clocks = store.journal.locate({clock.record for clock in ahead})
-    told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
-    revisions = reading.coverage.revisions or None
     return {
         "schema": SCHEMA,
         "sources": [
@@ -67,6 +56,26 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
             }
             for tally in outcome.tallies
         ],
+        **verdict(store, outcome),
+        "resources": [resource_document(resource, reading.standing(resource)) for resource in reading.resources()],
+    }
+
+
+def verdict(store: Store, outcome: Outcome) -> dict[str, Any]:
+    """Where the ledger stands, what it can speak for, and the findings."""
+    reading = outcome.judged.reading
+    span = span_of(store.journal)
+    cited = {witness.at for finding in outcome.findings for witness in finding.witnesses}
+    cited |= {at for finding in outcome.findings for at in (finding.since, finding.until) if at}
+    events = {at: store.ledger.event_at(at) for at in sorted(cited)}
+    places = store.journal.locate(
+        {record for placed in events.values() for record in (placed.event.record, *placed.event.evidence)}
+    )
+    ahead = list(reading.clocks.ahead())
+    clocks = store.journal.locate({clock.record for clock in ahead})
+    told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
+    revisions = reading.coverage.revisions or None
+    return {
         "ledger": {
             "generation": store.ledger.generation,
             "head": store.ledger.head,
@@ -96,7 +105,6 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
             "below_request_response": reading.coverage.unknown.get(BELOW, 0),
         },
         "findings": [_finding(finding, told) for finding in outcome.findings],
-        "resources": [resource_document(resource, reading.standing(resource)) for resource in reading.resources()],
     }
 
 
