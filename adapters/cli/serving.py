@@ -81,7 +81,7 @@ def _read_file(ctx: click.Context, param: click.Parameter, path: str | None) -> 
         fail(f"{path}: {error.strerror}")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         fail(f"{path} is no TOML: {error}")
-    known = {option.name: option for option in options() if option.name != "config"}
+    known = {str(option.name): option for option in settings()}
     found: dict[str, Any] = {}
     for key, value in told.items():
         name = key.replace("-", "_")

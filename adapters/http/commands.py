@@ -28,7 +28,7 @@ from domain.resources import Key, Kind, kind_called
 
 BODY_BYTES = 1 << 20
 _IDENTITY = re.compile(r"[!-~]{1,200}")
-_POSITION = re.compile(r'"(\d{1,18})(?:-[0-9a-f]+)?"')
+_POSITION = re.compile(r'"?(\d{1,18})(?:-[0-9a-f]+)?"?')
 
 
 class GivenResource(msgspec.Struct, forbid_unknown_fields=True):

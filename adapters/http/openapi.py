@@ -6,13 +6,14 @@ finding and a resource look like comes from the JSON Schema of `netledger replay
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 import msgspec
 
-from adapters.documentation import replay_schema
 from adapters.http.access import RIGHTS
 from adapters.http.answers import PROBLEM
 from adapters.http.commands import GivenCommand
@@ -113,7 +114,7 @@ AUDIT = Described(
         _query("timeout", "What an API server adds; not looked at.", {"type": "string"}),
     ),
     # Whatever it is: what is no EventList is kept aside, and acknowledged.
-    body={"required": True, "content": {"application/json": {"schema": {}}}},
+    body={"required": False, "content": {"application/json": {"schema": {}}}},
     answers=((200, _json("What became of the events; all of it is on disk.", _ref("Taken"))),),
     problems=(400, 408, 413, 415, 503, 507),
 )
@@ -132,7 +133,7 @@ COMMANDS = Described(
         _header(
             "If-Match",
             "The ETag of the resource as you knew it: another event since, and nothing happens.",
-            {"type": "string", "pattern": '^"[0-9]{1,18}(-[0-9a-f]+)?"$'},
+            {"type": "string", "pattern": '^"?[0-9]{1,18}(-[0-9a-f]+)?"?$'},
         ),
     ),
     body={"required": True, "content": {"application/json": {"schema": _ref("GivenCommand")}}},
@@ -330,7 +331,7 @@ def _operation(route: Described) -> Json:
 
 def _schemas() -> Json:
     _, given = msgspec.json.schema_components([GivenCommand], ref_template="#/components/schemas/{name}")
-    schema = replay_schema()
+    schema = json.loads(files("adapters").joinpath("schemas", "replay-v1.json").read_bytes())
     ours = {name: _moved(part) for name, part in schema["$defs"].items()}
     ours.setdefault("coverage", _moved(schema["properties"]["coverage"]))
     count = {"type": "integer", "minimum": 0}
