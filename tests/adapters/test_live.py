@@ -244,7 +244,7 @@ def test_killed_at_any_moment_it_has_what_it_acknowledged_and_ends_as_a_replay(t
     path = tmp_path / "live.ledger"
     files = [str(file) for file in recording("mixed-small")]
     acknowledged = 0
-    count = len([line for line in lines_of("mixed-small")])
+    count = len(lines_of("mixed-small"))
     for _ in range(KILLS):
         command = [sys.executable, "-m", "tests.adapters.live_child", str(path), *files]
         with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
