@@ -97,7 +97,7 @@ class Live:
         self._stopping = False
         self._draining = False
         self._failure: str | None = None
-        self._late = self._merges = 0
+        self._late = self._merges = self._taking = 0
         self._next_snapshot = self._next_verdict = self._next_merge = 0.0
         self._judged_upto: tuple[Any, ...] = ()
         self._window = Window(store.journal, window)
@@ -128,7 +128,7 @@ class Live:
         ledger, reading = self._deciding.ledger, self._deciding.judged.reading
         since = self._window.waiting_since()
         with self._wake:
-            undecided = self._window.undecided + len(self._arrived)
+            undecided = self._window.undecided + len(self._arrived) + self._taking
         return Stand(
             generation=ledger.generation,
             position=ledger.head,
@@ -166,8 +166,8 @@ class Live:
             last = ledger.position_of(resource.last_at) if resource is not None else 0
             if expected is not None and last != expected:
                 raise Conflict(
-                    f"{command.key} was last changed at position {last}, and {command.event} was meant for position {expected}; "
-                    "look at it again, and give the command anew if it is still meant"
+                    f"{command.key} was last changed at position {last}, and {command.event} was meant for position "
+                    f"{expected}; look at it again, and give the command anew if it is still meant"
                 )
             events = decide_command(reading.world, command)
             with self._fold:
@@ -227,6 +227,7 @@ class Live:
                     self._wake.wait(TICK_SECONDS)
                 arrived = list(self._arrived)
                 self._arrived.clear()
+                self._taking = len(arrived)
                 stopping = self._stopping
             try:
                 with self._turn:
@@ -257,6 +258,7 @@ class Live:
         for new in arrived:
             if new.number > self._window.upto:  # else it was found in the journal already
                 self._window.add(new, now, clock)
+        self._taking = 0
         self._decide(now, everything=everything)
         if self._window.late and (everything or now >= self._next_merge):
             self._merge(everything=everything)

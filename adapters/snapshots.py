@@ -1,8 +1,8 @@
 """Everything that the live engine holds, as it was at some moments: `LEDGER.snapshots`, beside the ledger.
 
 From the newest a daemon goes on when it starts, without folding the log; from an older one, when records come late. The
-older they are the fewer of them are kept. The file follows from journal and ledger: a snapshot that does not fit the ledger is
-not believed, and without one everything is folded from the beginning. `live.py` writes and asks.
+older they are the fewer of them are kept. The file follows from journal and ledger: a snapshot that does not fit the ledger
+is not believed, and without one everything is folded from the beginning. `live.py` writes and asks.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Snapshots:
         try:
             with self._opened("ro") as connection:
                 rows = connection.execute(
-                    f"SELECT {_COLUMNS}, checksum FROM snapshot WHERE (?1 IS NULL OR fed < ?1) AND (?2 IS NULL OR position <= ?2)"
-                    " ORDER BY number DESC",
+                    f"SELECT {_COLUMNS}, checksum FROM snapshot"
+                    " WHERE (?1 IS NULL OR fed < ?1) AND (?2 IS NULL OR position <= ?2) ORDER BY number DESC",
                     (before, upto),
                 ).fetchall()
                 for *said, checksum in rows:

@@ -19,7 +19,7 @@ import msgspec
 from adapters.ingest import moved
 from adapters.intake import New
 from adapters.ordering import Ordered, heads_of
-from adapters.ports import Journal
+from adapters.ports import Journal, LedgerDamaged
 from domain import evidence
 from domain.decide import COMMAND
 from domain.evidence import Shown
@@ -27,7 +27,7 @@ from domain.operations import REMOVED, SEEN_GONE, OrderKey
 from domain.order import HOLD, Head, Sequencer
 
 SETTLED: Final = HOLD + 500_000
-"""For how many microseconds of record time what has its key waits for smaller keys: of what has no revision they come later."""
+"""For how many microseconds of record time what has its key waits for smaller ones: the sequencer holds some so long."""
 
 AHEAD: Final = 300_000_000
 """By how many microseconds a record's time may be ahead of the clock before it is not believed, and waits."""
@@ -101,8 +101,10 @@ class Payloads:
                 return bytes(entry.payload)
             if entry.number in self._parts:
                 self.hold(entry.number, entry.payload)
-        self._next = 0
-        return self._from_journal(number)
+        # It had come to the head of then.
+        for entry in self._journal.read(number - 1):
+            return bytes(entry.payload)
+        raise LedgerDamaged(f"the journal has no record {number}; verify the ledger")
 
 
 class _Waiting(NamedTuple):
