@@ -1,6 +1,7 @@
 """What the daemon says while it runs, on stderr: JSON lines for machines, or text for a person at a terminal.
 
-A line has a time, a level, the logger's name and a message; `extra={"fields": {...}}` adds what belongs to it.
+A line has a time, a level, the logger's name and a message; what is given as `extra` stands beside them, and under `fields`
+in it what would bear a name that logging itself has.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class JSONLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, "fields", {}),
+            **_more(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -37,7 +38,7 @@ class Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; more where there is a traceback."""
-        fields = "".join(f" {name}={value!r}" for name, value in getattr(record, "fields", {}).items())
+        fields = "".join(f" {name}={value!r}" for name, value in _more(record).items())
         text = f"{_time(record)[11:23]} {record.levelname.lower():<7} {record.getMessage()}{fields}"
         # What a client sent may hold anything: it must not write lines of its own.
         text = text.translate(_CONTROL)
@@ -58,6 +59,15 @@ def begin(format: str, level: str) -> None:
     # It tells of every request that it does not understand; `server` answers and `routes` counts them.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.raiseExceptions = False  # a log that cannot be written must not end the work
+
+
+_OWN = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+
+
+def _more(record: logging.LogRecord) -> dict[str, Any]:
+    """What was given beside the message."""
+    given = {name: value for name, value in record.__dict__.items() if name not in _OWN}
+    return {**given.pop("fields", {}), **given}
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -14,8 +14,9 @@ from typing import Final
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
+from adapters.changes import Change
 from adapters.http.bodies import overloaded
-from adapters.live import Change, Live
+from adapters.live import Live
 
 QUEUE: Final = 256
 """Changes that wait for one reader."""

@@ -88,8 +88,10 @@ def _answered(name: str, schema: Json) -> Json:
             name: schema,
             "ledger": _ref("Ledger"),
             "provisional": {
-                "type": "boolean",
-                "description": "Whether records wait that may still change this answer: inside the reorder window.",
+                "type": "object",
+                "description": "What may still change this answer: records that wait in the reorder window, and since when.",
+                "required": ["undecided", "seconds"],
+                "properties": {"undecided": {"type": "integer"}, "seconds": {"type": "number"}},
             },
             "coverage": _ref("coverage"),
         },
@@ -341,8 +343,8 @@ def _schemas() -> Json:
         **given,
         "Ledger": {
             "type": "object",
-            "required": ["generation", "position", "undecided"],
-            "properties": {"generation": count, "position": count, "undecided": count},
+            "required": ["generation", "position"],
+            "properties": {"generation": count, "position": count},
         },
         "Taken": {
             "type": "object",

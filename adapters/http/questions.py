@@ -61,8 +61,7 @@ def resource(request: Request, service: Service) -> Response:
     """One live resource. Its ETag names the last event on it: `If-Match` of a command takes it."""
     kind = _kind(request)
     key = _key(request, kind)
-    with service.live.asked() as store:
-        last = max((one.position for one in store.ledger.own(key, 0, store.ledger.head)), default=0)
+    last = service.live.position_of(key)
     rows = [
         row
         for row in _resources(request, service, kind, key)
@@ -103,8 +102,8 @@ def event(request: Request, service: Service) -> Response:
 def _rests_on(stand: Stand, document: dict[str, Any]) -> dict[str, Any]:
     """What goes with every answer: how far it goes, and what it cannot speak for."""
     return {
-        "ledger": {"generation": stand.generation, "position": stand.position, "undecided": stand.undecided},
-        "provisional": document.get("provisional", stand.undecided > 0),
+        "ledger": {"generation": stand.generation, "position": stand.position},
+        "provisional": document["provisional"],
         "coverage": document["coverage"],
     }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +14,6 @@ from adapters.live import Live, Stand
 
 TAKING_THREADS = 4
 """A commit waits for the disk, and reading a batch for a core: more threads than these wait for each other."""
-
-ANSWER_SECONDS = 1.0
-"""For how long the findings stay as they were told last while records keep coming."""
 
 
 class Bounds(NamedTuple):
@@ -49,20 +44,10 @@ class Service:
         self.threads = ThreadPoolExecutor(TAKING_THREADS, "take")
         self.taking = 0
         """Batches that are being kept, or wait for a thread. Only the event loop's thread changes it."""
-        self._answering = threading.Lock()
-        self._told: tuple[float, tuple[int, ...], dict[str, Any]] | None = None
 
     def findings(self) -> tuple[Stand, dict[str, Any]]:
-        """What is wrong, as the engine tells it, and where it stood then. Many may ask: it is told once for all of them."""
-        with self._answering:
-            stand = self.live.stand()
-            stands = (stand.generation, stand.position, stand.received, stand.undecided)
-            now = time.monotonic()
-            if self._told is not None and (self._told[1] == stands or now - self._told[0] < ANSWER_SECONDS):
-                return stand, self._told[2]
-            document = self.live.findings()
-            self._told = (time.monotonic(), stands, document)
-            return stand, document
+        """Where the engine stands, and what is wrong, as it tells it."""
+        return self.live.stand(), self.live.findings()
 
     def close(self) -> None:
         """Wait for what is being kept, and tell those who follow that it is over."""

@@ -14,11 +14,13 @@ from typing import Any
 from adapters import app, report
 from adapters.app import Outcome, Store
 from adapters.authority import Authority, Verdict
+from adapters.changes import Change
 from adapters.intake import Intake, New
 from adapters.judging import Judged
 from adapters.ledger import Ledger
-from adapters.live import Change, Conflict, Live, Stand
+from adapters.live import Conflict, Live, Stand
 from domain.decide import Command
+from domain.resources import Key
 from projections.reading import Reading
 
 
@@ -32,7 +34,7 @@ class Double(Live):
         self._changed = threading.Condition()
         self._new = True
         self._made: tuple[Judged, dict[str, Any]] | None = None
-        self._changes: list[Change] = []
+        self._noted: list[Change] = []
         self.wrong: str | None = None
         self.lag = 0.0
         self.stopped = False
@@ -58,8 +60,8 @@ class Double(Live):
     def change(self, what: str, finding: dict[str, Any]) -> None:
         """A change, as if the engine had noticed it."""
         with self._changed:
-            number = self._changes[-1].number + 3 if self._changes else 7
-            self._changes.append(Change(number, time.time_ns() // 1_000, what, finding))
+            number = self._noted[-1].number + 3 if self._noted else 7
+            self._noted.append(Change(number, time.time_ns() // 1_000, what, finding))
             self._changed.notify_all()
 
     def start(self) -> None:
@@ -88,21 +90,24 @@ class Double(Live):
 
     def command(self, command: Command, expected: int | None = None) -> Verdict:
         with self._lock:
-            ledger = Ledger(self.store.recorder)
-            last = max((one.position for one in ledger.own(command.key, 0, ledger.head)), default=0)
-            if expected is not None and last > expected:
-                raise Conflict(f"{command.key} changed at position {last}, after the {expected} that was known")
+            last = self.position_of(command.key)
+            if expected is not None and last != expected:
+                raise Conflict(f"{command.key} changed at position {last}, and {expected} was known")
             verdict = Authority(self.store.recorder, self.store.journal).execute(command)
             self._new = True
             return verdict
 
+    def position_of(self, key: Key) -> int:
+        resource = self._bring_up()[0].reading.world.get(key)
+        return Ledger(self.store.recorder).position_of(resource.last_at) if resource is not None else 0
+
     def findings(self) -> dict[str, Any]:
-        return {**self._bring_up()[1], "provisional": False}
+        return {**self._bring_up()[1], "provisional": {"undecided": 0, "seconds": 0.0}}
 
     def changes(self, after: int = 0, timeout: float = 0.0) -> list[Change]:
         with self._changed:
-            self._changed.wait_for(lambda: any(one.number > after for one in self._changes), timeout)
-            return [one for one in self._changes if one.number > after]
+            self._changed.wait_for(lambda: any(one.number > after for one in self._noted), timeout)
+            return [one for one in self._noted if one.number > after]
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:

@@ -32,7 +32,7 @@ class Child(Double):
                 time.sleep(float(seconds))
                 return commit(*given)
 
-            self.store.journal.commit = slowly  # type: ignore[method-assign]
+            setattr(self.store.journal, "commit", slowly)  # noqa: B010 - a test's own, for all who hold the journal
 
     def _flood(self) -> None:
         for _ in range(2_000):
@@ -47,7 +47,8 @@ class Child(Double):
 if __name__ == "__main__":
     # Whoever started it may be killed: it ends then, too.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    daemon.Live = Child  # type: ignore[misc]
+    if not os.environ.get("CHILD_REAL"):
+        daemon.__dict__["Live"] = Child
     daemon.END_SECONDS = float(os.environ.get("CHILD_END", daemon.END_SECONDS))
     sys.argv[0] = "netledger"
     main()
