@@ -80,6 +80,7 @@ class Connection(HttpToolsProtocol):
         self.app_state = {**app_state, "connection": self}
         self._limits = cast(_Config, config).limits
         self._head_open = True
+        self._heads = 0
         self._head_bytes = 0
         self._too_long = False
         self._head_timer: TimerHandle | None = None
@@ -110,16 +111,15 @@ class Connection(HttpToolsProtocol):
         """Count what comes of a head: the parser itself would keep all of it."""
         if self.transport.is_closing():
             return
-        was_open = self._head_open
+        before = self._heads
         super().data_received(data)
-        if not self._head_open or self.transport.is_closing():
+        if not self._head_open or self._heads != before or self.transport.is_closing():
             return
-        if was_open:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._limits.head:
-                self._refuse(431, "the request's headers are too large")
-                return
-        if self._head_timer is None and self.idle:
+        # All of it was of a head that is not whole yet.
+        self._head_bytes += len(data)
+        if self._head_bytes > self._limits.head:
+            self._refuse(431, "the request's headers are too large")
+        elif self._head_timer is None and self.idle:
             self._await_head()
 
     def on_message_begin(self) -> None:
@@ -133,6 +133,7 @@ class Connection(HttpToolsProtocol):
             self._too_long = True
             raise ValueError("too long")  # the parser stops, and asks for a 400
         self._head_open = False
+        self._heads += 1
         self._head_bytes = 0
         self._forget_head()
         super().on_headers_complete()

@@ -81,7 +81,7 @@ def test_what_is_posted_out_of_turn_is_found_as_a_replay_finds_it(tmp_path: Path
         assert client.get(f"{url}/readyz").status_code == 200
         assert daemon.end() == 0
     with app.opened(str(tmp_path / "l"), "read") as store:
-        assert store.ledger.count == expected["ledger"]["events"]
+        assert sum(1 for _ in store.ledger.events()) == expected["ledger"]["events"]
 
 
 def test_recorded_posts_a_kill_and_the_same_posts_again_are_found_once(tmp_path: Path, tokens: Path):
@@ -106,12 +106,10 @@ def test_recorded_posts_a_kill_and_the_same_posts_again_are_found_once(tmp_path:
             ]
             path.write_text("\n".join(map(json.dumps, items)))
             expected = replayed(path)
-            assert found["findings"] == [] or [one["id"] for one in found["findings"]] == [
-                one["id"] for one in expected["findings"]
-            ]
+            assert [one["id"] for one in found["findings"]] == [one["id"] for one in expected["findings"]]
             assert daemon.end() == 0
     with app.opened(str(tmp_path / "l"), "read") as store:
-        assert store.ledger.count == expected["ledger"]["events"]
+        assert sum(1 for _ in store.ledger.events()) == expected["ledger"]["events"]
 
 
 def test_commands_go_to_the_engine_and_its_changes_come_back(tmp_path: Path, tokens: Path):

@@ -280,6 +280,13 @@ def test_a_head_that_is_too_large_is_refused(limited: tuple[str, int], made: str
     assert status(everything(connection)) in (431, 0)
 
 
+def test_a_large_body_is_no_large_head(limited: tuple[str, int]):
+    with httpx.Client(headers=as_(SENDER)) as client:
+        for number in range(12):
+            body = listed(*(event(number * 1000 + one) for one in range(60 * (number + 1))))
+            assert client.post(f"http://127.0.0.1:{limited[1]}/ingest/audit", content=body).status_code == 200
+
+
 @pytest.mark.parametrize(
     "request_",
     [
