@@ -81,7 +81,7 @@ def test_what_is_pushed_at_a_position_is_what_the_log_says_up_to_there(
             engine.intake.inlet("webhook", "audit.k8s.io").take(lines[start : start + 60])
             time.sleep(0.02)
             stand, *values = pushed(client, prefix)
-            if stand:
+            if stand and stand["position"] != "0":
                 assert stand["generation"] == "1"
                 seen[int(stand["position"])] = (values[0], values[1])
         assert engine.stop(60)
