@@ -34,9 +34,9 @@ def prefix() -> str:
 
 
 @contextmanager
-def running(path: Path) -> Iterator[Live]:
+def running(path: Path, window: float = 0.1) -> Iterator[Live]:
     with app.opened(str(path)) as store:
-        engine = Live(store, str(path), window=0.1)
+        engine = Live(store, str(path), window=window)
         engine.start()
         yield engine
         engine.stop(60.0)
@@ -72,7 +72,7 @@ def test_what_is_pushed_at_a_position_is_what_the_log_says_up_to_there(
     path = tmp_path / "live.ledger"
     seen: dict[int, tuple[Any, Any]] = {}
     stop = threading.Event()
-    with running(path) as engine:
+    with running(path, window=3.0) as engine:
         publisher = Publisher(engine, f"{redis_server.url}?prefix={prefix}")
         thread = threading.Thread(target=publisher.run, args=(stop,))
         thread.start()
