@@ -201,6 +201,11 @@ class Live:
         """The changes with a number above `after`, oldest first; waits for one where there is none yet."""
         return self._changes.after(after, timeout)
 
+    def last_change(self) -> int:
+        """The number of the last change; 0 where there is none."""
+        last: int = self._changes.last
+        return last
+
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """What is folded, standing still meanwhile: be quick."""

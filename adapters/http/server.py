@@ -245,7 +245,7 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=int(limits.idle_seconds),
+            timeout_keep_alive=cast(int, limits.idle_seconds),  # it takes any number
             timeout_graceful_shutdown=max(1, int(grace)),
         )
         config.limits = limits
