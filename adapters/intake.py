@@ -136,6 +136,11 @@ class Inlet:
         return self.about.path
 
     @property
+    def format(self) -> str:
+        """Its dialect."""
+        return self._reader.FORMAT
+
+    @property
     def resume(self) -> str:
         """What the source said last of where to go on; empty at the beginning."""
         return self.span.resume

@@ -37,6 +37,7 @@ from domain.decide import Command, decide_command
 from domain.events import REFUSED
 from domain.operations import OrderKey
 from domain.order import Sequencer
+from domain.resources import Key
 from projections.reading import Reading
 
 TICK_SECONDS: Final = 0.1
@@ -178,6 +179,12 @@ class Live:
                     self._deciding.judged.count(one)
             self._hurry()
             return Verdict(events[0].type != REFUSED, events[0], ledger.head - len(events) + 1, events[0].reason)
+
+    def position_of(self, key: Key) -> int:
+        """The position of the last event that moved a live resource: what `expected` of a command is held to. 0 without."""
+        with self._turn:
+            resource = self._deciding.judged.reading.world.get(key)
+            return self._deciding.ledger.position_of(resource.last_at) if resource is not None else 0
 
     def findings(self) -> dict[str, Any]:
         """Where the ledger stands, coverage and findings as in `netledger replay -o json`, of what is decided so far.

@@ -1,6 +1,7 @@
 """What commands share: how a command talks, shows data and fails, its options, and the words for kinds and names.
 
-The commands are in `replaying.py`, `asking.py`, `keeping.py` and `reference.py`; `__init__.py` has them in one list.
+The commands are in `replaying.py`, `asking.py`, `serving.py`, `keeping.py` and `reference.py`; `__init__.py` has them in
+one list.
 """
 
 from __future__ import annotations
