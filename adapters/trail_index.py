@@ -292,8 +292,7 @@ class Trail:
     def first_behind(self, revision: int, stretches: Sequence[Stretch]) -> int | None:
         """The position of the first event in these stretches that is anchored behind a revision; `None` for none."""
 
-        def candidates(asked: _Asked) -> list[Stretch]:
-            found: list[Stretch] = []
+        def answer(asked: _Asked) -> int | None:
             for segment in asked.segments:
                 about = segment.about
                 if max(about.anchors) <= revision or not _touches(about, stretches):
@@ -303,16 +302,19 @@ class Trail:
                         start = number * ANCHOR_EVENTS
                         end = min(start + ANCHOR_EVENTS, about.events) - 1
                         first, last = segment.positions_of([start, end])
-                        found.append((first - 1, last))
-            return found
+                        # Nearly always the first of them has it; where what it has is superseded, one of the next.
+                        if (found := self._behind(revision, first - 1, last, stretches)) is not None:
+                            return found
+            return None
 
-        # Nearly always the first of them has it; where what it has is superseded, one of the next.
-        for after, upto in self._answered(candidates):
-            for stretch in stretches:
-                low, high = max(after, stretch[0]), min(upto, stretch[1])
-                for found in self._recorder.between(None, low, high) if low < high else ():
-                    if found.event.type != GENERATION and _anchor(codec.decode(found.event.data).order) > revision:
-                        return found.position
+        return self._answered(answer)
+
+    def _behind(self, revision: int, after: int, upto: int, stretches: Sequence[Stretch]) -> int | None:
+        for stretch in stretches:
+            low, high = max(after, stretch[0]), min(upto, stretch[1])
+            for found in self._recorder.between(None, low, high) if low < high else ():
+                if found.event.type != GENERATION and _anchor(codec.decode(found.event.data).order) > revision:
+                    return found.position
         return None
 
     def catch_up(self) -> None:
