@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from adapters.cli import asking, keeping, reference, replaying
+from adapters.cli import asking, explaining, keeping, reference, replaying
 from adapters.cli.common import fail, meant
 
 
@@ -80,6 +80,9 @@ for _command in (
     asking.history,
     asking.findings,
     asking.ipset,
+    explaining.diff,
+    explaining.blame,
+    explaining.why,
     keeping.rebuild,
     keeping.verify,
     keeping.attest,
