@@ -7,7 +7,7 @@ calls it holds: a daemon for as long as it runs, a command for one answer. `cli/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters.app import Outcome, Store
@@ -58,7 +58,7 @@ def blame(
                 "field": path,
                 "value": there.fields[path],
                 "by": events[position] if position is not None else None,
-                "basis": _basis(written, bases.get((path, position or 0))),
+                "basis": _basis(written, bases.get((path, position or 0)), events),
                 "lawful": lawful.get(path),
                 "drifts": path in drift,
             }
@@ -98,8 +98,9 @@ def diff(
     placed = list(past.events())
     if not placed and past.start is None:
         raise _not_there(key, past, " before that" if end is not None else "")
+    gone = None
     if end is None:
-        placed = _to_its_end(past.start, placed, key)
+        placed, gone = _to_its_end(past.start, placed, key)
     since = position_at(store, begin) if begin is not None else _birth(past.start, placed, key)
     if begin is not None and since > upto:
         raise NotKnown(f"the beginning of the diff of {key} (position {since}) lies behind its end (position {upto})")
@@ -121,7 +122,7 @@ def diff(
         change for change in changes(before.fields, after.fields, past.history.written) if every or not change.is_back
     ]
     back = sum(change.is_back for change in changes(before.fields, after.fields, past.history.written))
-    ends = [one for one in (began, ended) if one is not None]
+    ends = [one for one in (began, ended, gone) if one is not None]
     events = cited(store, [*past.cited(change.field for change in found), *ends])
     rows = []
     for change in found:
@@ -143,6 +144,7 @@ def diff(
         "resource": _resource(key, after.uid or before.uid),
         "from": _end(before, since, events[began.position] if began is not None else None),
         "to": _end(after, upto if end is not None else reached, events[ended.position] if ended is not None else None),
+        "gone": events[gone.position] if gone is not None else None,
         "replaced": before.there and after.there and before.uid != after.uid,
         "fields": rows,
         "back": back,
@@ -216,21 +218,22 @@ class _Past:
     def cited(self, paths: Any) -> list[Placed]:
         """The events that wrote these fields last."""
         found = [self.written(path) for path in paths]
-        return [self._placed[written.position] for written in found if written is not None]
+        places = [place for one in found if one is not None for place in (one.position, *one.overlooked)]
+        return [self._placed[place] for place in places]
 
     def is_heard_of(self) -> bool:
         """Whether anything in the log is about it, at any time."""
         return next(self._ledger.own(self._key, 0, self._ledger.head), None) is not None
 
 
-def _to_its_end(start: Resource | None, placed: list[Placed], key: Key) -> list[Placed]:
-    """The events without those from which on it is gone, if it is gone at the end."""
+def _to_its_end(start: Resource | None, placed: list[Placed], key: Key) -> tuple[list[Placed], Placed | None]:
+    """The events without those from which on it is gone, and the one that ended it, if it is gone at the end."""
     history, last = FieldHistory(key, start), 0
     for number, one in enumerate(placed, 1):
         history.apply(one.event, one.position)
         if history.resource is not None:
             last = number
-    return placed[:last] if history.resource is None and last else placed
+    return (placed[:last], placed[last]) if history.resource is None and 0 < last < len(placed) else (placed, None)
 
 
 def _birth(start: Resource | None, placed: Sequence[Placed], key: Key) -> int:
@@ -269,19 +272,19 @@ def _inferred(key: Key, findings: Sequence[Document], upto: int) -> dict[tuple[s
                 "known": bool(finding["basis"] and finding["basis"]["known"]),
                 "revisions": finding["basis"]["revisions"] if finding["basis"] else None,
                 "stale": True,
-                "overlooked": [lost["position"]],
+                "overlooked": [{name: said for name, said in lost.items() if name != "role"}],
             }
     return found
 
 
-def _basis(written: Written | None, inferred: Document | None) -> Document | None:
+def _basis(written: Written | None, inferred: Document | None, events: Mapping[int, Document]) -> Document | None:
     """Which revisions the writer had read, whether it says so itself, and the writes that it did not know of."""
     if inferred is not None:
         return inferred
     if written is None or written.event.read_revision is None:
         return None
     read = written.event.read_revision
-    overlooked = list(written.overlooked)
+    overlooked = [events[position] for position in written.overlooked]
     return {"known": True, "revisions": [read, read], "stale": bool(overlooked), "overlooked": overlooked}
 
 

@@ -53,19 +53,17 @@ def blame(document: dict[str, Any], *, wide: bool, headers: bool) -> Iterator[st
 
 def _note(row: dict[str, Any]) -> str:
     """What is to be said of a field: that it should say something else, and what its writer had read."""
-    notes = [f"should be {brief(row['lawful'])}"] if row["drifts"] else []
+    notes = [f"should be {_empty(row['lawful'])}"] if row["drifts"] else []
     if basis := row["basis"]:
-        revisions = basis["revisions"]
-        read = ""
-        if revisions:
-            first, last = revisions
-            which = f"revision {first}" if first == last else f"revisions {first} to {last}"
-            read = f"had read {which}{'' if basis['known'] else ' (inferred)'}"
-        if basis["stale"]:
-            others = ", ".join(f"position {position}" for position in basis["overlooked"])
-            notes.append(f"stale: {read}{', ' if read else ''}and did not know of {others}")
-        elif read:
-            notes.append(read)
+        first, last = basis["revisions"] or (None, None)
+        which = f"revision {first}" if first == last else f"revisions {first} to {last}"
+        read = (
+            f"had read {which}{'' if basis['known'] else ' (inferred)'}"
+            if first is not None
+            else "had read an older one"
+        )
+        others = " and ".join(f"revision {one['revision']} of {short(one['actor'])}" for one in basis["overlooked"])
+        notes.append(f"stale: {read}, not {others}" if basis["stale"] else read)
     return "; ".join(notes)
 
 
@@ -77,50 +75,64 @@ def blame_summary(document: dict[str, Any]) -> str:
     said = (
         f"{path_of(document['resource'])} is {document['state']}{revision}: {counted(len(document['fields']), 'field')}"
     )
-    said += f", {counted(wrong, 'of them')} not as it should be" if wrong else ""
-    return said + (f", {stale} written by somebody who had read an older one" if stale else "")
+    said += f", {wrong} not as {'it' if wrong == 1 else 'they'} should be" if wrong else ""
+    return said + (f", {stale} written over a newer one by somebody who had read an older" if stale else "")
 
 
 def diff(document: dict[str, Any], paper: Paper) -> Iterator[str]:
-    """What was and what is, a field after the other, and who made it so."""
+    """What was and what is, by the writes that made it so, in their order."""
     begin, end = document["from"], document["to"]
     yield f"{paper.styled(path_of(document['resource']), 'bold')}  {_moment(begin)} .. {_moment(end)}"
     if begin["there"] and end["there"] and begin["state"] != end["state"]:
         yield from paper.row("state", f"{begin['state']} → {end['state']}")
     elif begin["there"] != end["there"]:
-        yield from paper.row("state", f"{begin['state'] if begin['there'] else 'not there'} → {_is(end)}")
+        yield from paper.row("state", f"{_is(begin)} → {_is(end)}")
     if document["replaced"]:
-        yield from paper.paragraph(f"It is another object now: uid {begin['uid'] or '-'} → {end['uid'] or '-'}.")
-    sources = _Sources([row["by"] for row in document["fields"] if row["by"]], wide=False)
+        yield from paper.row("uid", f"{begin['uid'] or '-'} → {end['uid'] or '-'}: it is another object")
+    if gone := document["gone"]:
+        yield from paper.row("then", f"gone, by {short(gone['actor'])} at {gone['at'][11:23]} ({gone['operation']})")
+    writes: dict[int, list[dict[str, Any]]] = {}
     for row in document["fields"]:
+        writes.setdefault(row["by"]["position"] if row["by"] else 0, []).append(row)
+    sources = _Sources([row["by"] for row in document["fields"] if row["by"]], wide=False)
+    for _, rows in sorted(writes.items()):
         yield ""
-        yield f"  {paper.styled(row['field'], 'bold')}{' (changed, and back)' if row['back'] else ''}"
-        yield from _sides(row, paper)
-        if (by := row["by"]) is None:
-            yield from paper.paragraph("by whom, was pruned", 4, "dim")
-            continue
-        times = f", {counted(row['writes'], 'write')}, the last" if row["writes"] > 1 else ""
-        revision = f", revision {by['revision']}" if by["revision"] is not None else ""
-        yield from paper.paragraph(
-            f"{short(by['actor'])}, {by['at'][11:23]}{revision}, {by['operation']}{times}, {sources.of(by)}", 4, "dim"
-        )
+        yield from paper.paragraph(_write(rows[0]["by"], sources), 4, "dim", first=2)
+        for row in rows:
+            yield from _sides(row, paper)
     if not document["fields"]:
         yield ""
         yield "  Nothing changed."
-    elif document["back"] and not any(row["back"] for row in document["fields"]):
+    if document["back"] and not any(row["back"] for row in document["fields"]):
         yield ""
         yield from paper.paragraph(f"{counted(document['back'], 'field')} changed and changed back (--all shows them).")
 
 
+def _write(by: dict[str, Any] | None, sources: _Sources) -> str:
+    if by is None:
+        return "by whom and when, was pruned"
+    revision = f" revision {by['revision']}" if by["revision"] is not None else ""
+    return f"{by['at'][11:23]}{revision}  {short(by['actor'])}, {by['operation']}, {sources.of(by)}"
+
+
 def _sides(row: dict[str, Any], paper: Paper) -> Iterator[str]:
-    if row["added"] is not None:
-        for sign, style, members in (("-", "red", row["removed"]), ("+", "green", row["added"])):
-            for member in members:
-                yield paper.styled(f"    {sign} {brief(member)}", style)
+    times = f"  ({row['writes']} writes)" if row["writes"] > 1 else ""
+    if row["back"]:
+        yield from paper.paragraph(f"  {row['field']}: {_empty(row['after'])}, changed and back{times}", 8, first=4)
         return
-    for sign, style, value in (("-", "red", row["before"]), ("+", "green", row["after"])):
-        if value is not None and not (row["back"] and sign == "-"):
-            yield from paper.paragraph(f"{' ' if row['back'] else sign} {_shown(value, True)}", 6, style, first=4)
+    if row["added"] is None:
+        before = f"{_empty(row['before'])} → " if row["before"] is not None else ""
+        yield from paper.paragraph(f"  {row['field']}: {before}{_empty(row['after'])}{times}", 8, first=4)
+        return
+    yield from paper.paragraph(f"  {row['field']}:{times}", 8, first=4)
+    for sign, style, members in (("-", "red", row["removed"]), ("+", "green", row["added"])):
+        for member in members:
+            yield paper.styled(f"        {sign} {brief(member)}", style)
+
+
+def _empty(value: Any) -> str:
+    """A value, said so where it is empty or absent."""
+    return "nothing" if value is None or value == "" or value == [] else brief(value)
 
 
 def _moment(end: dict[str, Any]) -> str:
@@ -135,7 +147,7 @@ def _is(end: dict[str, Any]) -> str:
     if end["there"]:
         return str(end["state"])
     last = end["last"]
-    return f"gone, by {short(last['actor'])} at {last['at'][11:23]}" if last is not None else "not there"
+    return f"gone, by {short(last['actor'])} at {last['at'][11:23]}" if last is not None else "not there yet"
 
 
 def why(document: dict[str, Any], paper: Paper) -> Iterator[str]:

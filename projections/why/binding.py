@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from domain.kinds import VOCABULARY
 from domain.namespace import SWITCH
-from domain.pod import HOST_NETWORK, NEW
+from domain.pod import ALLOCATED, HOST_NETWORK, NEW, ROUTED
 from domain.resources import Key
 from domain.world import Resource
 from projections.findings.rule import Finding, called
@@ -93,6 +93,10 @@ def without_address(question: Question, pod: Resource) -> Answer | None:
     if pod.state != NEW or pod.get(HOST_NETWORK) is True:
         return None
     key = pod.key
+    if address := pod.get("status.podIP"):
+        return Answer(
+            FREE, f"{called(key)} has the address {address}, by no annotation of Kube-OVN: nothing is in its way."
+        )
     says = f"{called(key)} has no address."
     first = Link(key, f"{called(key)} was made by {question.said(pod.born_at)}", pod.born_at)
     absence = Link(
@@ -106,4 +110,8 @@ def without_address(question: Question, pod: Resource) -> Answer | None:
         answer = question.ask(namespace)
         if answer.verdict in (BLOCKED, WAITING):
             return answer._replace(says=f"{says} {answer.says}", chain=(first, *answer.chain))
+    if not any(one.key.kind == "pod" and one.state in (ALLOCATED, ROUTED) for one in question.world.live.values()):
+        return Answer(
+            UNCLEAR, f"{says} Whether one is overdue is unknown: no controller that gives addresses is in this log."
+        )
     return Answer(WAITING, says, (first, absence))

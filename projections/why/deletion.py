@@ -29,6 +29,12 @@ def held(question: Question, resource: Resource) -> Answer | None:
     first = Link(key, f"{called(key)} was deleted {by}, and is there", resource.deletion_at or resource.born_at)
     if (finding := question.finding(key, "stuck-deletion")) is not None:
         return question.tell(finding, *_stuck(question, resource, first, finding))
+    if key.kind == "namespace":
+        content = [
+            one for one in question.world.live.values() if one.key.namespace == key.name and one.key.kind != "ipset"
+        ]
+        if content:
+            return _by_holders(question, resource, first, content)
     foreign = [name for name in resource.finalizers if "kube-ovn" not in name and "kubeovn" not in name]
     if key.kind not in HOLDERS or (foreign and FINALIZER not in resource.finalizers):
         return _by_others(question, resource, first, foreign)
@@ -43,21 +49,17 @@ def _stuck(question: Question, resource: Resource, first: Link, finding: Finding
     says = f"{called(key)} cannot go"
     lost = question.finding(key, "lost-update", field=vpc_status.SUBNETS)
     if finding.follows == key and lost is not None:
-        *_, root = lost_write(question, lost)
         ghosts = sorted(set(map(str, lost.reported or ())) - set(map(str, lost.lawful or ())))
         gone = next((left for name in ghosts if (left := question.world.gone(Key("subnet", "", name)))), None)
         at = gone.at if gone is not None else (cited(lost, "cause") or [lost.since])[-1]
         held_by = Link(
             question.event(at).key,
-            f"its finalizer is held because status.subnets lists {', '.join(ghosts)}, which went by {question.said(at)}",
+            f"its finalizer is held: status.subnets lists {', '.join(ghosts)}, which was removed by {question.said(at)}",
             at,
             also=tuple(place for place in cited(lost, "cause") if place != at),
         )
-        return f"{says}: status.subnets lists {', '.join(ghosts)}, gone, put back by a lost update.", [
-            first,
-            held_by,
-            root,
-        ]
+        says += f": status.subnets lists {', '.join(ghosts)}, gone, put back by a lost update."
+        return says, [first, held_by, lost_write(question, lost)]
     if finding.follows is not None:
         answer = _last_of(question, key, [finding.follows])
         return f"{says}: all that is left in it has leaked.", [first, *answer.chain]
@@ -85,11 +87,9 @@ def _by_others(question: Question, resource: Resource, first: Link, foreign: lis
     """It waits for somebody else than Kube-OVN: the kubelet, the namespace controller, whoever put a finalizer on."""
     key = resource.key
     if foreign:
-        waits = f"finalizer {some(foreign)} is not Kube-OVN's, and whoever put it on did not take it off"
+        waits = f"finalizer {some(foreign)} is not Kube-OVN's, and whoever put it on has not taken it off"
     elif key.kind == "pod":
-        waits = "the kubelet did not end it"
-    elif key.kind == "namespace":
-        waits = "its content, or a finalizer, holds it"
+        waits = "the kubelet has not ended it"
     else:
         waits = "its removal is not in the log"
     absence = Link(key, f"{waits} in the {question.since(first.at)} since", first.at, absent=f"the removal of {key}")
@@ -116,20 +116,17 @@ def _last_of(question: Question, key: Key, holders: Iterable[Key]) -> Answer:
 
 def _holder(question: Question, key: Key, name: Key) -> Answer:
     holder = question.world.live[name]
-    places = (holder.linked_at or holder.born_at,)
+    since = holder.linked_at or holder.born_at
+    tie = "is in it" if key.kind in ("subnet", "namespace") else "names it"
     if not holder.terminating:
-        answer = question.ask(name)
-        if answer.verdict == BLOCKED and name.kind == "ip":
+        answer = question.ask(name) if name.kind == "ip" else Answer(WAITING, "")
+        if answer.verdict == BLOCKED:
             return answer
-        by = answer.chain if answer.verdict == FREE and name.kind == "ip" else ()
-        says = (
-            f"{called(name)} is in it, and nobody deleted it"
-            if by
-            else f"{called(name)} names it, and nobody deleted it"
-        )
-        return Answer(WAITING, "", (Link(name, says, places[0], absent=f"the deletion of {name}"), *by))
+        says = f"{called(name)} {tie}, and nobody deleted it"
+        link = Link(name, says, since, absent=f"the deletion of {name}")
+        return Answer(WAITING, "", (link, *(answer.chain if answer.verdict == FREE else ())))
     answer = question.ask(name)
-    named = Link(name, f"{called(name)} names it still", places[0])
+    named = Link(name, f"{called(name)} {tie} still", since)
     return answer._replace(chain=(answer.chain or (named,)))
 
 
