@@ -8,14 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from domain.events import Event
+from domain.events import REFUSED, Event
 from domain.kinds import VOCABULARY
 from domain.resources import Key
-from projections.findings.rule import HEALED, Finding, called
+from domain.world import Resource
+from projections.findings.illegal_transition import IllegalTransition
+from projections.findings.rule import Finding, called
 from projections.reading import Reading
 from projections.why import addresses, binding, claims, deletion, members, readiness
 from projections.why.chain import AWAY, FREE, UNCLEAR, Answer, Link, Question, Rule
 from projections.why.claims import told
+
+
+def not_allowed(question: Question, resource: Resource) -> Answer | None:
+    """It came to be what it is against its lifecycle's table."""
+    finding = question.finding(resource.key, IllegalTransition.name)
+    return _as_found(question, finding) if finding is not None else None
+
+
+def _as_found(question: Question, finding: Finding) -> Answer:
+    """A finding in its own words."""
+    event = question.event(finding.since)
+    says = f"{event.attempted or event.happened} by {question.said(finding.since)}"
+    says += f", which was not allowed: {event.reason}" if event.type == REFUSED else ""
+    return question.tell(finding, finding.explanation, (Link(finding.key, says, finding.since),))
+
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
     **dict.fromkeys(VOCABULARY, (deletion.held,)),
@@ -24,7 +41,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "ip": (addresses.left_behind, deletion.held, addresses.held_by_its_pod),
     "pod": (deletion.held, binding.without_address),
     "namespace": (deletion.held, binding.not_annotated),
-    **dict.fromkeys(readiness.KINDS, (deletion.held, readiness.not_configured, claims.overwritten)),
+    **dict.fromkeys(readiness.KINDS, (deletion.held, not_allowed, readiness.not_configured, claims.overwritten)),
     "ipset": (members.of_the_set,),
 }
 """What may be in the way of each kind. One that is there and in deletion is asked first why it is still there."""
@@ -53,12 +70,8 @@ def _as_it_is(question: Question, key: Key) -> Answer:
         gone = question.world.gone(key)
         chain = (Link(key, deletion.went(question, key).rstrip("."), gone.at),) if gone is not None else ()
         return Answer(AWAY if gone is None or gone.seen else UNCLEAR, deletion.went(question, key), chain)
-    found = [finding for finding in question.findings(key) if finding.status != HEALED]
-    if found:
-        finding = found[0]
-        event = question.event(finding.since)
-        link = Link(key, f"{event.happened} by {question.said(finding.since)}", finding.since)
-        return question.tell(finding, finding.explanation, (link,))
+    for finding in question.unhealed(key)[:1]:
+        return _as_found(question, finding)
     if resource.blurred:
         return Answer(UNCLEAR, f"What {called(key)} is now is unknown: a write on it is recorded without its content.")
     gap = next((gap for gap in question.reading.gaps if gap.is_open and gap.key == key), None)

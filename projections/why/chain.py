@@ -85,12 +85,16 @@ class Question:
         self._by_id = {finding.id: finding for finding in findings}
 
     def ask(self, key: Key) -> Answer:
-        """The answer on one resource: that of the first of its kind's rules which has one."""
+        """The answer on one resource: that of the first of its kind's rules which has one.
+
+        That nothing is in its way, or nothing known, is no answer while something is found on it.
+        """
         resource = self.world.get(key)
         self._asking.append(key)
         try:
-            for rule in self._rules.get(key.kind, ()) if resource is not None else ():
-                if (answer := rule(self, resource)) is not None:  # type: ignore[arg-type]
+            for rule in self._rules.get(key.kind, ()):
+                answer = rule(self, resource) if resource is not None else None
+                if answer is not None and not (answer.finding is None and answer.root is None and self.unhealed(key)):
                     return answer
             return self._otherwise(self, key)
         finally:
@@ -102,14 +106,18 @@ class Question:
 
     def finding(self, key: Key, *names: str, field: str = "") -> Finding | None:
         """What is found on a resource by one of these rules and not healed, the gravest first."""
-        for finding in self._findings.get(key, ()):
-            if finding.status != HEALED and finding.name in names and field in ("", finding.field):
+        for finding in self.unhealed(key):
+            if finding.name in names and field in ("", finding.field):
                 return finding
         return None
 
     def findings(self, key: Key) -> list[Finding]:
         """All that was found on a resource, healed or not."""
         return self._findings.get(key, [])
+
+    def unhealed(self, key: Key) -> list[Finding]:
+        """What is found on a resource and not healed, the gravest first."""
+        return [finding for finding in self.findings(key) if finding.status != HEALED]
 
     def root_of(self, finding: Finding) -> Finding:
         """The finding that this one follows from, itself where it follows from none."""

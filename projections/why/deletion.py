@@ -27,8 +27,6 @@ def held(question: Question, resource: Resource) -> Answer | None:
     key = resource.key
     by = f"by {question.said(resource.deletion_at)}" if resource.deletion_at else "before this log"
     first = Link(key, f"{called(key)} was deleted {by}, and is there", resource.deletion_at or resource.born_at)
-    if (finding := question.finding(key, "stuck-deletion")) is not None:
-        return question.tell(finding, *_stuck(question, resource, first, finding))
     if key.kind == "namespace":
         content = [
             one for one in question.world.live.values() if one.key.namespace == key.name and one.key.kind != "ipset"
@@ -36,8 +34,12 @@ def held(question: Question, resource: Resource) -> Answer | None:
         if content:
             return _by_holders(question, resource, first, content)
     foreign = [name for name in resource.finalizers if "kube-ovn" not in name and "kubeovn" not in name]
+    finding = question.finding(key, "stuck-deletion")
     if key.kind not in HOLDERS or (foreign and FINALIZER not in resource.finalizers):
-        return _by_others(question, resource, first, foreign)
+        others = _by_others(question, resource, first, foreign)
+        return question.tell(finding, others.says, others.chain) if finding is not None else others
+    if finding is not None:
+        return question.tell(finding, *_stuck(question, resource, first, finding))
     holders = [holder for kind in HOLDERS[key.kind] for holder in question.world.naming(key, kind)]
     if holders:
         return _by_holders(question, resource, first, holders)
