@@ -82,7 +82,9 @@ def blame_summary(document: dict[str, Any]) -> str:
 def diff(document: dict[str, Any], paper: Paper) -> Iterator[str]:
     """What was and what is, by the writes that made it so, in their order."""
     begin, end = document["from"], document["to"]
-    yield f"{paper.styled(path_of(document['resource']), 'bold')}  {_moment(begin)} .. {_moment(end)}"
+    yield paper.styled(path_of(document["resource"]), "bold")
+    yield from paper.row("from", _moment(begin))
+    yield from paper.row("to", _moment(end))
     if begin["there"] and end["there"] and begin["state"] != end["state"]:
         yield from paper.row("state", f"{begin['state']} → {end['state']}")
     elif begin["there"] != end["there"]:

@@ -94,7 +94,8 @@ class Question:
         try:
             for rule in self._rules.get(key.kind, ()):
                 answer = rule(self, resource) if resource is not None else None
-                if answer is not None and not (answer.finding is None and answer.root is None and self.unhealed(key)):
+                told = answer is not None and (answer.finding or answer.root or self.member or not self.unhealed(key))
+                if answer is not None and told:
                     return answer
             return self._otherwise(self, key)
         finally:
