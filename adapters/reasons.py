@@ -7,16 +7,20 @@ calls it holds: a daemon for as long as it runs, a command for one answer. `cli/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters.app import Outcome, Store
 from adapters.ledger import Moment, Placed
 from adapters.report import NotKnown, cited
 from adapters.sources.dialect import iso
+from adapters.stores import codec
+from adapters.trail_index import Trail, Wanted
+from domain.events import REFUSED, TESTIMONIES
+from domain.kinds import VOCABULARY
 from domain.resources import Key
 from domain.world import Resource
-from projections.field_history import FieldHistory, State, Written, changes
+from projections.field_history import FieldHistory, State, Written, changes, fields_written, may_write
 from projections.why.answer import why as explained
 
 Document = dict[str, Any]
@@ -39,26 +43,24 @@ def blame(
     the ledger as documents, which say what a writer had read where its own record does not. Raises `NotKnown` where the
     resource is not there, and `StoreError`.
     """
+    past = _Past(store, key)
     upto = position_at(store, moment)
-    past = _Past(store, key, upto)
-    for placed in past.events():
-        past.take(placed)
-    there = past.history.state()
+    there = past.state_at(upto)
     if not there.there:
-        raise _not_there(key, past, " then" if moment is not None else "")
-    events = cited(store, past.cited(there.fields))
+        raise past.not_there(" then" if moment is not None else " any more")
+    written = past.last_writes(there.fields, upto)
+    events = cited(store, past.placed(place for one in written.values() for place in (one.position, *one.overlooked)))
     lawful, drift = (standing["lawful"], standing["drift"]) if standing is not None else ({}, {})
     bases = _inferred(key, findings, upto)
     rows = []
     for path in sorted(there.fields):
-        written = past.written(path)
-        position = written.position if written is not None else None
+        wrote = written.get(path)
         rows.append(
             {
                 "field": path,
                 "value": there.fields[path],
-                "by": events[position] if position is not None else None,
-                "basis": _basis(written, bases.get((path, position or 0)), events),
+                "by": events[wrote.position] if wrote is not None else None,
+                "basis": _basis(wrote, bases.get((path, wrote.position)) if wrote is not None else None, events),
                 "lawful": lawful.get(path),
                 "drifts": path in drift,
             }
@@ -89,44 +91,34 @@ def diff(
 ) -> Document:
     """What changed of a resource between two moments, field by field, and who made each change last.
 
-    Without `begin` it is from when the object that is there at the end came to be known; without `end` to the end of the
-    log or, of one that is gone, to its own. `every` also tells what was changed and is back. Raises `NotKnown` and
-    `StoreError`.
+    Without `begin` it is from when the object that is there at the end came to be known, or from where events were pruned;
+    without `end` to the end of the log or, of one that is gone, to its own. `every` reads all that was written between:
+    it also tells what was changed and is back, and how often each field was written. Raises `NotKnown` and `StoreError`.
     """
+    past = _Past(store, key)
     upto = position_at(store, end)
-    past = _Past(store, key, upto)
-    placed = list(past.events())
-    if not placed and past.start is None:
-        raise _not_there(key, past, " before that" if end is not None else "")
-    gone = None
-    if end is None:
-        placed, gone = _to_its_end(past.start, placed, key)
-    since = position_at(store, begin) if begin is not None else _birth(past.start, placed, key)
-    if begin is not None and since > upto:
+    after = past.state_at(upto)
+    gone: int | None = None
+    if end is None and not after.there and (gone := past.ended(upto)) is not None:
+        upto = gone - 1
+        after = past.state_at(upto)
+    since = position_at(store, begin) if begin is not None else past.born(upto)
+    if since is None or not past.is_heard_of(upto):
+        raise past.not_there(" before that" if end is not None else " any more")
+    if since > upto:
         raise NotKnown(f"the beginning of the diff of {key} (position {since}) lies behind its end (position {upto})")
-    reached = past.since
-    states: list[tuple[State, Placed | None]] = []
-    last: Placed | None = None
-    for one in placed:
-        if not states and one.position > since:
-            states.append((past.history.state(), last))
-            past.look_from_here()
-        past.take(one)
-        last, reached = one, one.position
-    if not states:
-        states.append((past.history.state(), last))
-        past.look_from_here()
-    states.append((past.history.state(), last))
-    (before, began), (after, ended) = states
-    found = [
-        change for change in changes(before.fields, after.fields, past.history.written) if every or not change.is_back
-    ]
-    back = sum(change.is_back for change in changes(before.fields, after.fields, past.history.written))
-    ends = [one for one in (began, ended, gone) if one is not None]
-    events = cited(store, [*past.cited(change.field for change in found), *ends])
+    before = past.state_at(since)
+    written = past.all_writes(since, upto, before) if every else None
+    if written is None:
+        changed = [change.field for change in changes(before.fields, after.fields, {})]
+        written = past.last_writes(changed, upto, since, same=before.there and before.uid == after.uid != "")
+    told = [one for one in changes(before.fields, after.fields, written if every else {}) if every or not one.is_back]
+    began, ended = past.newest(since), past.newest(upto)
+    places = {one.position for one in written.values()} | {place for place in (began, ended, gone) if place is not None}
+    events = cited(store, past.placed(places))
     rows = []
-    for change in found:
-        written = past.written(change.field)
+    for change in told:
+        wrote = written.get(change.field)
         rows.append(
             {
                 "field": change.field,
@@ -135,19 +127,18 @@ def diff(
                 "added": change.added,
                 "removed": change.removed,
                 "back": change.is_back,
-                "writes": written.writes if written is not None else 0,
-                "by": events[written.position] if written is not None else None,
+                "writes": wrote.writes if every and wrote is not None else None,
+                "by": events[wrote.position] if wrote is not None else None,
             }
         )
     return {
         "schema": "netledger/diff/v1",
         "resource": _resource(key, after.uid or before.uid),
-        "from": _end(before, since, events[began.position] if began is not None else None),
-        "to": _end(after, upto if end is not None else reached, events[ended.position] if ended is not None else None),
-        "gone": events[gone.position] if gone is not None else None,
+        "from": _end(before, since, events.get(began or 0)),
+        "to": _end(after, upto, events.get(ended or 0)),
+        "gone": events.get(gone or 0),
         "replaced": before.there and after.there and before.uid != after.uid,
         "fields": rows,
-        "back": back,
         "coverage": coverage,
     }
 
@@ -167,96 +158,162 @@ def position_at(store: Store, moment: Moment | None) -> int:
     return position
 
 
+FIRST_READ, MOST_READ = 16, 1024
+"""How many events are read at once, from the newest back: few first, because what is asked for is mostly new."""
+
+
 class _Past:
-    """One resource's own events up to a position, behind what it was when older ones were pruned."""
+    """One resource's own events, by their places in the trail: only those are read that can answer."""
 
-    def __init__(self, store: Store, key: Key, upto: int) -> None:
+    def __init__(self, store: Store, key: Key) -> None:
+        self._store = store
         self._ledger = store.ledger
+        self._trail = store.trail if store.trail is not None else Trail(None, store.ledger, store.recorder)
         self._key = key
-        self._upto = upto
-        base = store.ledger.base
-        self.start = base.restored().world.get(key) if base is not None else None
-        _, self.since = store.ledger.start
-        self.history = FieldHistory(key, self.start)
-        self._kept: dict[str, Placed] = {}  # of what was pruned: what the last of its events wrote
-        self._placed: dict[int, Placed] = {}
+        self._vocabulary = VOCABULARY[key.kind]
+        _, self._cut = store.ledger.start
+        self._read: dict[int, Placed] = {}
 
-    def events(self) -> Iterator[Placed]:
-        """Its events, in order."""
-        return self._ledger.own(self._key, self.since, self._upto)
+    # ---- the events
 
-    def take(self, placed: Placed) -> None:
-        """Fold one of them in."""
-        self.history.apply(placed.event, placed.position)
-        self._placed[placed.position] = placed
+    def _positions(
+        self, after: int, upto: int, limit: int | None = None, may: Callable[[str], bool] | None = None
+    ) -> list[int]:
+        """The positions of its events above one and up to another, of types that `may`, the newest first."""
+        within = [(max(low, after), min(high, upto)) for low, high in self._ledger.stretches()]
+        wanted = Wanted(
+            [stretch for stretch in within if stretch[0] < stretch[1]],
+            place=lambda place: place == (self._key.kind, self._key.namespace),
+            act=(lambda act: may(act.type)) if may is not None else None,
+            name=self._key.name,
+        )
+        return self._trail.page(wanted, limit, reverse=True)
 
-    def look_from_here(self) -> None:
-        """Tell only of what is written from here on."""
-        self.history.look_from_here()
+    def placed(self, positions: Iterable[int]) -> list[Placed]:
+        """The events at these positions, in order."""
+        wanted = sorted(set(positions))
+        for found in self._store.recorder.at([position for position in wanted if position not in self._read]):
+            event = codec.decode(found.event.data)
+            self._read[found.position] = Placed(0, found.position, event, found.event.data)
+        return [self._read[position] for position in wanted if position in self._read]
 
-    def written(self, path: str) -> Written | None:
-        """The last write of a field; `None` where it was pruned."""
-        if (written := self.history.written.get(path)) is not None:
-            return written
-        placed = self._last_kept().get(path)
-        if placed is None or self.history.resource is None or placed.event.uid != self.history.resource.uid:
-            return None
-        before, after = placed.event.changed[path]
-        return Written(before, after, placed.position, placed.event, 1)
+    def _backwards(self, after: int, upto: int, may: Callable[[str], bool]) -> Iterator[Placed]:
+        """Its events of types that `may` (asked anew for every lot), the newest first."""
+        count = FIRST_READ
+        while positions := self._positions(after, upto, count, may):
+            yield from reversed(self.placed(positions))
+            upto, count = positions[-1] - 1, min(4 * count, MOST_READ)
 
-    def _last_kept(self) -> dict[str, Placed]:
-        """What the last event wrote that was pruned with: it is kept, and nothing came between it and what is there."""
-        if self.start is not None and not self._kept:
-            last = None
-            for last in self._ledger.own(self._key, 0, self.since):  # noqa: B007 - the last is wanted
-                pass
-            if last is not None:
-                self._kept = dict.fromkeys(last.event.changed, last)
-                self._placed[last.position] = last
-        return self._kept
+    def newest(self, upto: int) -> int | None:
+        """The position of its last event up to one."""
+        return next(iter(self._positions(0, upto, 1)), None)
 
-    def cited(self, paths: Any) -> list[Placed]:
-        """The events that wrote these fields last."""
-        found = [self.written(path) for path in paths]
-        places = [place for one in found if one is not None for place in (one.position, *one.overlooked)]
-        return [self._placed[place] for place in places]
+    def is_heard_of(self, upto: int) -> bool:
+        """Whether anything in the log up to a position is about it."""
+        return self.newest(upto) is not None
 
-    def is_heard_of(self) -> bool:
-        """Whether anything in the log is about it, at any time."""
-        return next(self._ledger.own(self._key, 0, self._ledger.head), None) is not None
+    def not_there(self, when: str) -> NotKnown:
+        """That it is not, or that nothing is known of it at all."""
+        key = self._key
+        if not self.is_heard_of(self._ledger.head):
+            return NotKnown(f"nothing in this ledger is about {key}")
+        return NotKnown(f"{key} is not there{when}; `netledger history {key}` shows what the log knows of it")
+
+    # ---- what it was
+
+    def state_at(self, position: int) -> State:
+        """What it was behind the event at a position."""
+        if self._store.checkpoints is not None:
+            moment = Moment(None, None, position) if position < self._ledger.head else None
+            return FieldHistory(self._key, self._store.checkpoints.resource_at(self._key, moment)).state()
+        history = FieldHistory(self._key)
+        for placed in self.placed(self._positions(0, position)):
+            history.apply(placed.event, placed.position)
+        return history.state()
+
+    def ended(self, upto: int) -> int | None:
+        """Where the last object of that name ended; `None` where none was seen to be there."""
+        ends = {self._vocabulary.ended, self._vocabulary.vanished}
+        for placed in self._backwards(self._cut, upto, lambda type: type in ends or type == REFUSED):
+            if placed.event.happened in ends:
+                return placed.position
+        return None
+
+    def born(self, upto: int) -> int | None:
+        """Where the record ended that showed the last object of that name first; where pruning did, if that was later."""
+        begins = self._vocabulary.beginnings
+        for placed in self._backwards(0, upto, lambda type: type in begins or type == REFUSED):
+            if placed.event.happened in begins:
+                position, record = placed.position, placed.event.record
+                for after in reversed(self._positions(position, upto)[-FIRST_READ:]):
+                    if self.placed([after])[0].event.record != record:
+                        break
+                    position = after
+                return max(position, self._cut)
+        return self._cut or None
+
+    # ---- who wrote it
+
+    def last_writes(self, fields: Iterable[str], upto: int, since: int = 0, *, same: bool = True) -> dict[str, Written]:
+        """The last event up to a position that wrote each of these fields, of those that can be told.
+
+        `same` says that one and the same object is there all the time above `since`: else every event is looked at.
+        """
+        wanted = set(fields)
+        if not same:
+            written = self.all_writes(since, upto, self.state_at(since))
+            return {path: one for path, one in written.items() if path in wanted}
+        kind, found = self._key.kind, dict[str, Written]()
+        begins = self._vocabulary.beginnings
+
+        def may(type: str) -> bool:
+            return any(may_write(kind, type, path) for path in wanted)
+
+        for placed in self._backwards(max(since, self._cut), upto, may) if wanted else ():
+            self._take(placed, wanted, found)
+            if not wanted or placed.event.happened in begins:
+                return found
+        if wanted and since < self._cut:
+            # Of what was pruned, each resource's last event is kept: nothing came between it and what is there.
+            for placed in self.placed(self._positions(0, min(self._cut, upto), 1)):
+                self._take(placed, wanted, found)
+        return found
+
+    def _take(self, placed: Placed, wanted: set[str], found: dict[str, Written]) -> None:
+        wrote = {path: change for path, change in fields_written(placed.event).items() if path in wanted}
+        overlooked = self._overlooked(placed) if wrote else ()
+        for path, (before, after) in wrote.items():
+            found[path] = Written(before, after, placed.position, placed.event, 1, overlooked)
+        wanted.difference_update(wrote)
+
+    def _overlooked(self, placed: Placed) -> tuple[int, ...]:
+        """The writes on the same object that came after what the writer of this one says it had read."""
+        event, found = placed.event, list[int]()
+        if event.read_revision is None or event.revision is None:
+            return ()
+        for before in self._backwards(self._cut, placed.position - 1, lambda type: type not in TESTIMONIES):
+            revision = before.event.revision
+            if revision is not None and revision <= event.read_revision:
+                break
+            if revision is not None and revision < event.revision and before.event.uid == event.uid:
+                found.append(before.position)
+        return tuple(reversed(found))
+
+    def all_writes(self, since: int, upto: int, start: State) -> dict[str, Written]:
+        """The last write of every field that was written above a position, with how often; by reading all between."""
+        history = FieldHistory(self._key, _resource_of(self._key, start))
+        for placed in self.placed(self._positions(since, upto)):
+            history.apply(placed.event, placed.position)
+        return history.written
 
 
-def _to_its_end(start: Resource | None, placed: list[Placed], key: Key) -> tuple[list[Placed], Placed | None]:
-    """The events without those from which on it is gone, and the one that ended it, if it is gone at the end."""
-    history, last = FieldHistory(key, start), 0
-    for number, one in enumerate(placed, 1):
-        history.apply(one.event, one.position)
-        if history.resource is not None:
-            last = number
-    return (placed[:last], placed[last]) if history.resource is None and 0 < last < len(placed) else (placed, None)
-
-
-def _birth(start: Resource | None, placed: Sequence[Placed], key: Key) -> int:
-    """The position at which the object that is there last was first known as it was: its first record's last event."""
-    history, birth, record = FieldHistory(key, start), 0, ""
-    for one in placed:
-        before = history.resource
-        history.apply(one.event, one.position)
-        if history.resource is not before and history.resource is not None:
-            record = one.event.record
-        if record and one.event.record == record:
-            birth = one.position
-        elif record:
-            record = ""
-    return birth
-
-
-def _not_there(key: Key, past: _Past, when: str) -> NotKnown:
-    if past.start is None and not past.is_heard_of():
-        return NotKnown(f"nothing in this ledger is about {key}")
-    return NotKnown(
-        f"{key} is not there{when or ' any more'}; `netledger history {key}` shows what the log knows of it"
-    )
+def _resource_of(key: Key, state: State) -> Resource | None:
+    """A resource that has a state's fields, for a history to go on from."""
+    if not state.there:
+        return None
+    resource = Resource(key, state.uid, 0, 0, seen_from_birth=False)
+    resource.state, resource.revision, resource.fields = state.state, state.revision, dict(state.fields)
+    return resource
 
 
 def _inferred(key: Key, findings: Sequence[Document], upto: int) -> dict[tuple[str, int], Document]:
@@ -296,7 +353,7 @@ def _end(state: State, position: int, last: Document | None) -> Document:
     return {
         "position": position,
         "there": state.there,
-        "state": state.state,
+        "state": state.state if state.there else None,
         "uid": state.uid or None,
         "revision": state.revision,
         "last": last,

@@ -105,9 +105,6 @@ def diff(document: dict[str, Any], paper: Paper) -> Iterator[str]:
     if not document["fields"]:
         yield ""
         yield "  Nothing changed."
-    if document["back"] and not any(row["back"] for row in document["fields"]):
-        yield ""
-        yield from paper.paragraph(f"{counted(document['back'], 'field')} changed and changed back (--all shows them).")
 
 
 def _write(by: dict[str, Any] | None, sources: _Sources) -> str:
@@ -118,7 +115,7 @@ def _write(by: dict[str, Any] | None, sources: _Sources) -> str:
 
 
 def _sides(row: dict[str, Any], paper: Paper) -> Iterator[str]:
-    times = f"  ({row['writes']} writes)" if row["writes"] > 1 else ""
+    times = f"  ({row['writes']} writes)" if (row["writes"] or 0) > 1 else ""
     if row["back"]:
         yield from paper.paragraph(f"  {row['field']}: {_empty(row['after'])}, changed and back{times}", 8, first=4)
         return

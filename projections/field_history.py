@@ -7,10 +7,12 @@ made each what it was. What a claim should have been instead needs the neighbour
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from domain.events import OBSERVED, REFUSED, TESTIMONIES, Event
+from domain.events import REFUSED, TESTIMONIES, Changes, Event
 from domain.ipset import MEMBERS
+from domain.kinds import VOCABULARY
 from domain.operations import FINALIZERS, Fields
 from domain.resources import Key
 from domain.world import Resource, World
@@ -87,10 +89,8 @@ class FieldHistory:
                     self._write(path, value, None, event, position, ())
         if after is None:
             return
-        if _writes(event):
-            for path, (old, new) in event.changed.items():
-                if path[0] != "c":  # a command in a gateway's pod is no field of it
-                    self._write(path, old, new, event, position, overlooked)
+        for path, (old, new) in fields_written(event).items():
+            self._write(path, old, new, event, position, overlooked)
         if event.revision is not None and (not self._writes or self._writes[-1][0] != event.revision):
             self._writes.append((event.revision, position))
 
@@ -106,9 +106,25 @@ class FieldHistory:
         self.written[path] = Written(old, new, position, event, writes, overlooked)
 
 
-def _writes(event: Event) -> bool:
-    """Whether what an event says has changed did change: nothing does by testimony, or by a command that was refused."""
-    return event.type == OBSERVED or (event.type not in TESTIMONIES and (event.type != REFUSED or bool(event.leads_to)))
+def fields_written(event: Event) -> Changes:
+    """What an event did to the fields of its resource: nothing by testimony, or by a command that was refused."""
+    if event.type in TESTIMONIES or (event.type == REFUSED and not event.leads_to):
+        return {}
+    # A command in a gateway's pod is no field of it.
+    return {path: change for path, change in event.changed.items() if path[0] != "c"}
+
+
+@lru_cache(maxsize=65_536)
+def may_write(kind: str, type: str, path: str) -> bool:
+    """Whether an event of a type can have written a field: a kind's vocabulary sorts what moved into its events by field.
+
+    What the vocabulary does not sort (beginnings, refusals, attempts, a binding, types of former releases) may write any.
+    """
+    if type in TESTIMONIES:
+        return False
+    vocabulary = VOCABULARY[kind]
+    writes = [write for write in vocabulary.writes if write.event == type]
+    return not writes or type == vocabulary.deletion_requested or any(write.covers(path) for write in writes)
 
 
 class Change(NamedTuple):
