@@ -334,7 +334,7 @@ def _read_token(text: str, digest: bytes) -> _Token:
         token = msgspec.msgpack.decode(whole[4:], type=_Token)
     except (ValueError, msgspec.MsgspecError):
         token = None
-    if token is None or blake2b(whole[4:], digest_size=4).digest() != whole[:4]:
+    if token is None or _written_token(token) != text:
         raise NotAToken(f"{text[:80]!r} is no token to go on with: take the whole of what the page before ended with")
     if token.question != digest:
         raise NotAToken(

@@ -245,6 +245,7 @@ def bar(word: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def named(path: str | None) -> str:
+    """The ledger that was named, or a sentence that one has to be."""
     if not path:
         fail(
             "which ledger? Give --ledger FILE, or set NETLEDGER_LEDGER; `netledger replay --ledger FILE LOG` makes one"
@@ -253,6 +254,7 @@ def named(path: str | None) -> str:
 
 
 def kind_of(word: str) -> Kind:
+    """The kind that a person means by a plural, singular or short name; else it is said what may have been meant."""
     from domain.resources import KINDS, kind_called
 
     try:
@@ -264,6 +266,7 @@ def kind_of(word: str) -> Kind:
 
 
 def key_of(kind: Kind, namespace: str | None, name: str) -> Key:
+    """A resource by its name, and by its namespace where it has one."""
     from domain.resources import Key
 
     return Key(kind.name, namespace or "", name)
@@ -292,6 +295,7 @@ def resource_of(kind_name: str, name: str | None, namespace: str | None) -> tupl
 
 
 def print_data(value: Any, output: str) -> None:
+    """Plain data, as `-o json` or `-o yaml`."""
     if output == "json":
         show([json.dumps(value, indent=2, ensure_ascii=False)])
         return
