@@ -157,7 +157,7 @@ def why(document: dict[str, Any], paper: Paper) -> Iterator[str]:
         f"{document['state']}"
     )
     yield ""
-    yield from paper.paragraph(document["says"])
+    yield from paper.paragraph(document["says"][:1].upper() + document["says"][1:])
     chain = document["chain"]
     if chain:
         yield ""

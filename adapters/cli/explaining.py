@@ -42,8 +42,12 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @ledger_option
 @namespace_option
-@click.option("--from", "begin", metavar="TIME|REVISION", help="From then, instead of from its first record.")
-@click.option("--to", "end", metavar="TIME|REVISION", help="Up to then, instead of to the log's end, or its own.")
+@click.option(
+    "--from", "begin", metavar="TIME|REVISION|position:N", help="From then, instead of from its first record."
+)
+@click.option(
+    "--to", "end", metavar="TIME|REVISION|position:N", help="Up to then, instead of to the log's end, or its own."
+)
 @click.option("--all", "every", is_flag=True, help="Also what was changed and changed back.")
 @output_option("text", "json", "yaml", "name")
 @explained

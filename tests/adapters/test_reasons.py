@@ -22,6 +22,7 @@ from adapters.ledger import Moment, Placed
 from adapters.report import NotKnown
 from adapters.views import Views
 from domain.events import REFUSED, TESTIMONIES, Event
+from domain.operations import OrderKey
 from domain.resources import Key
 from domain.world import World
 from projections.field_history import UNORDERED
@@ -247,6 +248,52 @@ def test_what_was_changed_and_is_back_is_told_with_all(stores):
     assert brief["fields"] == []
     (row,) = reasons.diff(stores["s0-buggy"], SHOP, begin, end, every=True)["fields"]
     assert (row["field"], row["back"], row["writes"], row["by"]["revision"]) == ("status.subnets", True, 2, 330)
+
+
+class Watched:
+    """A store's recorder that says which events were read by their positions, and lets nothing else be read."""
+
+    def __init__(self, recorder: Any) -> None:
+        self._recorder = recorder
+        self.read: set[int] = set()
+
+    def at(self, positions: list[int]) -> Any:
+        self.read.update(positions)
+        return self._recorder.at(positions)
+
+
+@pytest.mark.parametrize("name", ["mixed-small", "s4-buggy"])
+def test_no_event_is_read_but_the_resources_own(name, stores):
+    events = {one.position: one.event for one in placed_in(stores[name])}
+    for key in sorted(world_of(placed_in(stores[name])).live)[:30]:
+        for ask in (reasons.blame, reasons.diff):
+            watched = Watched(stores[name].recorder)
+            ask(stores[name]._replace(recorder=watched), key)
+            assert watched.read and {events[position].key for position in watched.read} == {key}
+
+
+def test_of_a_field_that_a_busy_resource_keeps_few_events_are_read(folder: Path):
+    """The writer of a spec is found without reading the thousands of status writes that came since."""
+    with app.opened(None) as store:
+        assert store.trail is not None
+        events = [_event("VPCCreated", 1, {"spec.namespaces": (None, ["a"])})]
+        events += [
+            _event("VPCStatusReported", n, {"status.subnets": ([str(n - 1)], [str(n)])}) for n in range(2, 3_000)
+        ]
+        store.ledger.append(events)
+        watched = Watched(store.recorder)
+        past = reasons._Past(store._replace(recorder=watched), SHOP)  # type: ignore[arg-type]
+        found = past.last_writes(["spec.namespaces", "status.subnets"], store.ledger.head)
+        assert {path: one.position for path, one in found.items()} == {"spec.namespaces": 1, "status.subnets": 2_999}
+        assert len(watched.read) < 50
+
+
+def _event(type: str, revision: int, changed: dict[str, tuple[Any, Any]]) -> Event:
+    order = OrderKey(revision, 0, revision, f"r{revision}")
+    return Event(
+        type=type, key=SHOP, record=f"r{revision}", time=revision, uid="u", actor="alice", operation="patch vpcs",
+        revision=revision, order=order, changed=changed, tags=(SHOP.tag,),
+    )  # fmt: skip
 
 
 # ---- a ledger that was pruned

@@ -1,7 +1,11 @@
 """Who wrote which field: told by a resource's own events, through its end and its namesakes."""
 
-from projections.field_history import FieldHistory, changes
+import pytest
+
+from domain.events import CHANGE_NOTICED
+from projections.field_history import FieldHistory, changes, fields_written, may_write
 from tests.domain.stories import CONTROLLER, Story, key_of
+from tests.replaying import replayed
 
 
 def history(story: Story, path: str) -> FieldHistory:
@@ -110,3 +114,19 @@ def test_lists_in_which_order_means_nothing_are_compared_by_their_members():
 def test_a_list_that_is_none_is_shown_as_it_is():
     (change,) = changes({"status.subnets": "broken"}, {"status.subnets": ["a"]}, {})
     assert change.added is None and (change.before, change.after) == ("broken", ["a"])
+
+
+@pytest.mark.parametrize("name", ["mixed-seed7", "mixed-small", "s4-buggy", "quirks-batchlog"])
+def test_what_a_type_may_write_is_never_less_than_what_events_of_it_wrote(name):
+    events = replayed(name).events
+    for event in events:
+        for path in fields_written(event):
+            assert may_write(event.key.kind, event.type, path), (event.type, path)
+    assert any(event.changed for event in events)
+
+
+def test_a_types_own_fields_are_all_that_it_may_write():
+    assert not may_write("vpc", "VPCStatusReported", "spec.namespaces")
+    assert may_write("vpc", "VPCStatusReported", "status.subnets")
+    assert not may_write("vpc", CHANGE_NOTICED, "status.subnets")
+    assert may_write("vpc", "VPCCreated", "spec.namespaces") and may_write("vpc", "AttemptObserved", "spec.namespaces")
