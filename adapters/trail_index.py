@@ -59,7 +59,7 @@ CREATE TABLE words (number INTEGER PRIMARY KEY, content BLOB);
 CREATE TABLE segment (number INTEGER PRIMARY KEY, about BLOB);
 CREATE TABLE part (id INTEGER PRIMARY KEY, content BLOB);
 """
-# Each content is a zstd frame, with a checksum, and what is inside is bound to its place by the row that leads to it.
+# A content is a zstd frame with a checksum; of a part the segment keeps one, too, which binds it to its place.
 
 Answer = TypeVar("Answer")
 
@@ -201,6 +201,8 @@ class Bound(msgspec.Struct, array_like=True):
 
 # The parts of a segment: the place of each in `About.checks`.
 POSITIONS, COMBINATIONS, COMBINED, NAMES, COUNTS, NAMED, TIMES, FILTER = range(8)
+_AS_THEY_ARE: Final = frozenset({NAMED, FILTER})
+"""Parts that no packing makes smaller."""
 PARTS: Final = 8
 """The id of a part is that of its segment times this, and its own."""
 
@@ -652,7 +654,7 @@ class _Gathered:
             _planes(_bytes(times), times.itemsize),
             _filter({_name(key.name) for key in self._names}),
         ]
-        parts = [one if part == FILTER else _pack(one) for part, one in enumerate(inside)]
+        parts = [one if part in _AS_THEY_ARE else _pack(one) for part, one in enumerate(inside)]
         about = About(
             first,
             last,
@@ -873,7 +875,7 @@ def _filter(names: set[bytes]) -> bytes:
 
 
 def _part_of(parts: Sequence[bytes]) -> Callable[[int], bytes]:
-    return lambda number: parts[number] if number == FILTER else _inflated(parts[number])
+    return lambda number: parts[number] if number in _AS_THEY_ARE else _inflated(parts[number])
 
 
 def _part_in(connection: sqlite3.Connection | None, segment: int, about: About) -> Callable[[int], bytes]:
@@ -882,7 +884,7 @@ def _part_in(connection: sqlite3.Connection | None, segment: int, about: About) 
         row = connection.execute("SELECT content FROM part WHERE id = ?", (segment * PARTS + number,)).fetchone()
         if row is None or not isinstance(row[0], bytes) or crc32(row[0]) != about.checks[number]:
             raise _Unusable
-        return row[0] if number == FILTER else _inflated(row[0])
+        return row[0] if number in _AS_THEY_ARE else _inflated(row[0])
 
     return part
 

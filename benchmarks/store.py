@@ -685,12 +685,12 @@ def asking_the_trail(ground: Ground) -> list[Comparison]:
     room = "the trail beside the ledger that it is of"
     reading = f"what an actor did since a time, a page, {ground.sizes.lines:,} lines"
     return [
-        Comparison(each, f"– ({len(slowest)} questions)", "ms", slowest, [], 100, "at most"),
+        Comparison(each, f"– ({len(slowest)} questions)", "CPU ms", slowest, [], 100, "at most"),
         Comparison(room, "the ledger", "bytes", [found["trail_bytes"]], [found["ledger_bytes"]], 0.2, "at most"),
         Comparison(
             reading,
             "json.loads of the log",
-            "answers/s",
+            "answers per CPU s",
             [1 / beside["seconds"]["p95"]],
             [1 / beside["reading_seconds"]],
             200,

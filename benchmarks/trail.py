@@ -12,6 +12,7 @@ import gc
 import json
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +38,7 @@ PAGE = 100
 
 
 def measure(path: Path, names: list[Key], trail_path: Path, *, questions: int = 200) -> dict[str, Any]:
-    """Seconds for each question about a ledger of `moments`, and what the read model takes beside it."""
+    """CPU seconds for each question about a ledger of `moments`, and what the read model takes beside it."""
     random = Random(13)
     gc.freeze()  # as the command line does
     gc.set_threshold(50_000, 20, 50)
@@ -83,7 +84,7 @@ def measure(path: Path, names: list[Key], trail_path: Path, *, questions: int = 
             asked[f"who wrote to a {kind}"] = partial(who, kind)
 
         def ask(question: Callable[[Store], Any], of: Store) -> float:
-            return timed(lambda: question(of))
+            return computed(lambda: question(of))
 
         one = store()
         taken = {what: spread([ask(made(), one) for _ in range(questions)]) for what, made in asked.items()}
@@ -99,12 +100,19 @@ def measure(path: Path, names: list[Key], trail_path: Path, *, questions: int = 
         }
 
 
+def computed(work: Callable[[], Any]) -> float:
+    """Seconds of CPU time: a question waits for nothing, and a neighbour on the machine does not count."""
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
 def _time_of(recorder: SQLiteRecorder, position: int) -> int:
     return next(codec.decode(found.event.data).time for found in recorder.at([position]))
 
 
 def beside_the_log(log: Path, address: Path, *, questions: int = 50) -> dict[str, Any]:
-    """What the most frequent actor did since half of the log: seconds for the trail and for `json.loads`, and the ratio."""
+    """What the most frequent actor did since half of the log: CPU seconds for the trail and `json.loads`, and the ratio."""
     with app.opened(str(address), "read") as store:
         assert store.trail is not None
         middle = store.ledger.event_at(store.ledger.count // 2 or 1).event.time
@@ -112,9 +120,9 @@ def beside_the_log(log: Path, address: Path, *, questions: int = 50) -> dict[str
         actor = Counter(row["actor"] for row in rows).most_common(1)[0][0]
         question = Question(actors=(actor,), since=Moment(middle, None), limit=PAGE)
         found = trail.events(store, question, {})["events"]
-        taken = spread([timed(lambda: trail.events(store, question, {})) for _ in range(questions)])
+        taken = spread([computed(lambda: trail.events(store, question, {})) for _ in range(questions)])
     known: list[int] = []
-    reading = timed(lambda: known.append(read_through(log, actor, iso(middle))))
+    reading = computed(lambda: known.append(read_through(log, actor, iso(middle))))
     if not found or not known[0]:
         raise ValueError(f"{actor} did nothing since {iso(middle)}: there is nothing to compare")
     return {

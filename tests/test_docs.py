@@ -1,9 +1,9 @@
 """The documentation is held to its word: generated pages are fresh, links lead somewhere, the commands it shows run.
 
-A block fenced as `console` in the README or in docs/questions.md is a session in the repository's folder: lines that start with
-`$ ` are commands, the lines behind one are what it prints to stdout, and `...` stands for any text, of any number of lines where
-it stands alone. How far apart columns stand does not count. All sessions of a page are one: what one command leaves, the next
-finds.
+A block fenced as `console` in the README or in docs/questions.md is a session in the repository's folder: lines that start
+with `$ ` are commands, the lines behind one are what it prints to stdout, and `...` stands for any text, of any number of
+lines where it stands alone. How far apart columns stand does not count. All sessions of a page are one: what one command
+leaves, the next finds.
 """
 
 import os
