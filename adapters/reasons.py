@@ -177,9 +177,15 @@ class _Past:
     # ---- the events
 
     def _positions(
-        self, after: int, upto: int, limit: int | None = None, may: Callable[[str], bool] | None = None
+        self,
+        after: int,
+        upto: int,
+        limit: int | None = None,
+        may: Callable[[str], bool] | None = None,
+        *,
+        oldest: bool = False,
     ) -> list[int]:
-        """The positions of its events above one and up to another, of types that `may`, the newest first."""
+        """The positions of its events above one and up to another, of types that `may`, the newest or the `oldest` first."""
         within = [(max(low, after), min(high, upto)) for low, high in self._ledger.stretches()]
         wanted = Wanted(
             [stretch for stretch in within if stretch[0] < stretch[1]],
@@ -187,7 +193,7 @@ class _Past:
             act=(lambda act: may(act.type)) if may is not None else None,
             name=self._key.name,
         )
-        return self._trail.page(wanted, limit, reverse=True)
+        return self._trail.page(wanted, limit, reverse=not oldest)
 
     def placed(self, positions: Iterable[int]) -> list[Placed]:
         """The events at these positions, in order."""
@@ -245,7 +251,7 @@ class _Past:
         for placed in self._backwards(0, upto, lambda type: type in begins or type == REFUSED):
             if placed.event.happened in begins:
                 position, record = placed.position, placed.event.record
-                for after in reversed(self._positions(position, upto)[-FIRST_READ:]):
+                for after in self._positions(position, upto, FIRST_READ, oldest=True):
                     if self.placed([after])[0].event.record != record:
                         break
                     position = after
