@@ -479,10 +479,13 @@ class Maker:
 
     def note(self, event: Event, at: int, position: int) -> None:
         """Take the next event of the log in; it stands in the log by now."""
-        if position > self._tail.reach and self.is_kept:
-            self._tail.add(event, position)
-            if len(self._tail.done) >= WRITE_SEGMENTS:
-                self._write(whole=False)
+        if position <= self._tail.reach or not self.is_kept:
+            return
+        if position > self._tail.reach + 1:
+            self.read_on(position - 1)  # positions were skipped, or hold what is superseded, or what nobody told of
+        self._tail.add(event, position)
+        if len(self._tail.done) >= WRITE_SEGMENTS:
+            self._write(whole=False)
 
     def settle(self, world: World) -> None:
         """What all of it adds up to is not kept here."""

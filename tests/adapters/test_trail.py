@@ -480,6 +480,25 @@ def test_a_trail_that_is_gone_is_made_again_when_it_is_asked(two_generations, tm
     assert stands(path)
 
 
+def test_a_rebuild_makes_the_trail_again_with_all_that_was_superseded(two_generations, tmp_path):
+    path = copied(two_generations, tmp_path)
+
+    def content() -> list[tuple[int, bytes]]:
+        with sqlite3.connect(trail_of(path)) as connection:
+            return connection.execute("SELECT id, content FROM part ORDER BY id").fetchall()
+
+    trail_of(path).unlink()
+    with opened(path) as store:
+        assert store.trail is not None
+        store.trail.catch_up()
+    read_from_the_log = content()
+    trail_of(path).unlink()
+    with opened(path, "write") as store:
+        app.brought_up(store)
+    assert stands(path) and content() == read_from_the_log
+    holds(path)
+
+
 def test_a_trail_that_is_behind_is_caught_up_with_and_full_segments_stay_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(trail_index, "WRITE_EVENTS", 100)
     events = replayed("mixed-small").events
