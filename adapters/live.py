@@ -182,7 +182,7 @@ class Live:
 
     def position_of(self, key: Key) -> int:
         """The position of the last event that moved a live resource: what `expected` of a command is held to. 0 without."""
-        with self._turn:
+        with self._fold:
             resource = self._deciding.judged.reading.world.get(key)
             return self._deciding.ledger.position_of(resource.last_at) if resource is not None else 0
 
@@ -202,6 +202,11 @@ class Live:
     def changes(self, after: int = 0, timeout: float = 0.0) -> list[Change]:
         """The changes with a number above `after`, oldest first; waits for one where there is none yet."""
         return self._changes.after(after, timeout)
+
+    def last_change(self) -> int:
+        """The number of the last change; 0 where there is none."""
+        last: int = self._changes.last
+        return last
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
