@@ -30,10 +30,10 @@ from lightkube.config.models import User
 
 from adapters.feeds.feed import Backoff, FeedState, Health, together
 from adapters.intake import Inlet, Intake
-from adapters.ports import Aside, StoreError
+from adapters.ports import StoreError
 from adapters.sources.api_object import UNREADABLE, revision_of
 from adapters.sources.dialect import About, Found
-from adapters.sources.objects import FORMAT, Reading
+from adapters.sources.objects import FORMAT, IS_ABSENT, Reading
 from domain.resources import KINDS, Key, Kind
 
 PAGE_OBJECTS = 500
@@ -365,25 +365,18 @@ class _Kind:
         if not (revision_of(revision) or 0):
             raise _Answered(200, f"a list of {self.kind.api} without a resourceVersion")
         assert self._inlet is not None
-        missed = await asyncio.to_thread(self._missed, there, revision) if self._inlet.resume else []
-        await self._keep([], revision, missed)
+        missed = await asyncio.to_thread(self._missed, there) if self._inlet.resume else []
+        api_version = path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")[0]
+        found = [one for key, uid in missed for one in self._reading.take(1, _absent(self.kind, api_version, key, uid, revision))]
+        await self._keep(found, revision)
         self._there = there
 
-    def _missed(self, there: dict[str, Key], revision: str) -> list[Aside]:
-        """What is known of and not in the list."""
+    def _missed(self, there: dict[str, Key]) -> list[tuple[Key, str]]:
+        """What is known of and not in the list, with its uid."""
         known = dict(self._there)
         if self.watch.known is not None:
             known = {**self.watch.known(self.kind.name), **known}
-        return [
-            Aside.of(
-                0,
-                f"{key} (uid {uid}) is not in the list at revision {revision}: it went while nobody watched, and when and by "
-                "whom is not in this source",
-                uid.encode(),
-            )
-            for uid, key in sorted(known.items(), key=lambda one: one[1])
-            if uid not in there
-        ]
+        return sorted((key, uid) for uid, key in known.items() if uid not in there)
 
     # ---- watch
 
@@ -449,10 +442,10 @@ class _Kind:
     def _key(self, metadata: _ObjectMetadata) -> Key:
         return Key(self.kind.name, metadata.namespace if self.kind.namespaced else "", metadata.name)
 
-    async def _keep(self, found: list[Found], revision: str | None, aside: list[Aside] | None = None) -> None:
+    async def _keep(self, found: list[Found], revision: str | None) -> None:
         assert self._inlet is not None
-        if found or aside or revision is not None:
-            await _to_its_end(asyncio.to_thread(self._inlet.keep, found, aside=aside or [], resume=revision))
+        if found or revision is not None:
+            await _to_its_end(asyncio.to_thread(self._inlet.keep, found, resume=revision))
             self.health.delivered(self._inlet.resume)
 
 
@@ -531,6 +524,13 @@ def _bookmark(revision: str) -> bytes:
     """What tells the reader that all that was there has been shown, and what comes happens now. It is no record."""
     metadata = {"resourceVersion": revision, "annotations": {_NOTHING_MISSED: "true"}}
     return msgspec.json.encode({"type": "BOOKMARK", "object": {"metadata": metadata}})
+
+
+def _absent(kind: Kind, api_version: str, key: Key, uid: str, revision: str) -> bytes:
+    """That a list at a revision lacks an object: what the reader takes for it."""
+    metadata = {"name": key.name, "namespace": key.namespace, "uid": uid, "resourceVersion": revision}
+    body = {"apiVersion": api_version, "kind": kind.title, "metadata": metadata}
+    return msgspec.json.encode({"type": IS_ABSENT, "object": body})
 
 
 def _said(line: bytes) -> str:
