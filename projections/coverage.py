@@ -1,10 +1,10 @@
 """What the log can and cannot speak for: unknown beginnings, bodies that are missing, and records that must have been lost.
 
 A lost record is noticed by what other records say of it: an answer shows a change that no write in the log made, a
-writer had read a revision that nothing here made, a name has another bearer, a list lacks what was there, the API server did not find what should be
-there, a watch shows a write that the audit log around it lacks. What is noticed on a resource makes findings about it
-uncertain (`findings/judge.py`): that nothing came, or that something was not allowed, may be for lack of the record.
-What nobody notices, nobody can tell. `reading` feeds this; `findings` is next.
+writer had read a revision that nothing here made, a name has another bearer, a list lacks what was there, the API server
+did not find what should be there, a watch shows a write that the audit log around it lacks. What is noticed on a
+resource makes findings about it uncertain (`findings/judge.py`): that nothing came, or that something was not allowed,
+may be for lack of the record. What nobody notices, nobody can tell. `reading` feeds this; `findings` is next.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ HEAD_BYTES = 1024
 """How much of its beginning tells a file from others of its name."""
 CHUNK_BYTES = 1 << 20
 BACK_BYTES = 4 << 20
-"""How far before its position a dialect whose lines hang together is read again, so that its reader knows what came before."""
+"""How far before its position a file is read again where lines hang together, so that the reader knows what came before."""
 RECOGNISED_BYTES = 4 << 20
 """In how much of its beginning a file has to show what it is."""
 
@@ -52,8 +52,8 @@ GONE_WHILE_AWAY = (
     "what was written behind that is not in this source; keep more rotated parts, or bring the missing one in with replay"
 )
 TRUNCATED = (
-    "{path} was emptied behind byte {offset}, and no copy of it is beside it: if more was written there, it is lost; rotate by "
-    "renaming, or keep the copies"
+    "{path} was emptied behind byte {offset}, and no copy of it is beside it: if more was written there, it is lost; rotate "
+    "by renaming, or keep the copies"
 )
 
 
@@ -78,9 +78,7 @@ class Follow:
     `format` is a dialect's name, for files that do not show what they are.
     """
 
-    def __init__(
-        self, intake: Intake, pattern: str, *, format: str | None = None, about: About | None = None
-    ) -> None:
+    def __init__(self, intake: Intake, pattern: str, *, format: str | None = None, about: About | None = None) -> None:
         self._intake = intake
         self._pattern = pattern
         self._format = format
@@ -116,7 +114,7 @@ class Follow:
         wanted = Path(self._pattern).name
         return [
             path
-            for path in sorted(glob.glob(self._pattern))
+            for path in sorted(glob.glob(self._pattern))  # noqa: PTH207 (it may begin anywhere)
             if Path(path).is_file() and not ((made := rotated(Path(path).name)) and fnmatch.fnmatch(made.base, wanted))
         ]
 
@@ -412,10 +410,10 @@ class _File:
                 if place is None:
                     if self._path not in parts:
                         return None
-                    part = _Part(self._path)
-                    part.begin = part.first(HEAD_BYTES)
-                    inlet.keep([], resume=part.place(0, 0))  # from now on, nothing of it is missed
-                    return part
+                    begun = _Part(self._path)
+                    begun.begin = begun.first(HEAD_BYTES)
+                    inlet.keep([], resume=begun.place(0, 0))  # from now on, nothing of it is missed
+                    return begun
                 # The same file first: a copy of it may be in the making.
                 for path in sorted(parts, key=lambda path: path.stat().st_ino != place.inode):
                     if (part := _at(path, place)) is not None:

@@ -1,8 +1,8 @@
 """Reads a Redis stream as one of a consumer group: acknowledged only when it is on disk, taken over from who died.
 
-Each entry holds what a source sent: an audit event, an `EventList` as the webhook posts it, a watch event, a CloudEvent. What it
-is, it shows. Many daemons share one group, and each entry goes to one of them; what one of them read and did not acknowledge,
-because it was killed, another claims after a while. So an entry may come twice, and is then told as a duplicate.
+Each entry holds what a source sent: an audit event, an `EventList` as the webhook posts it, a watch event, a CloudEvent. What
+it is, it shows. Many daemons share one group, and each entry goes to one of them; what one of them read and did not
+acknowledge, because it was killed, another claims after a while. So an entry may come twice, and is told as a duplicate.
 
 Address, encryption, Sentinel and passwords are those of `adapters/stores/redis_server.py`. `adapters/intake.py` is next.
 """
@@ -172,8 +172,8 @@ class RedisStream:
             cursor, entries, *deleted = self._client.xautoclaim(
                 address.stream, address.group, address.consumer, int(address.idle * 1000), self._cursor, self._count
             )
-            lost = [(entry, {}) for entry in (deleted[0] if deleted else [])]
-            self._keep([*((entry, fields) for entry, fields in entries if entry is not None), *lost])
+            found = [(entry, fields) for entry, fields in entries if entry is not None]
+            self._keep([*found, *((entry, {}) for entry in (deleted[0] if deleted else []))])
             self._cursor = cursor
             if cursor in (b"0-0", "0-0"):
                 break
@@ -197,7 +197,9 @@ class RedisStream:
                 units.setdefault(format, []).extend((value or b"").splitlines())
                 continue
             told = aside.setdefault(self._format, [])
-            told.append(Aside.of(len(told) + 1, _why_not(entry.decode(), value, fields), value or repr(fields).encode()))
+            told.append(
+                Aside.of(len(told) + 1, _why_not(entry.decode(), value, fields), value or repr(fields).encode())
+            )
         position = entries[-1][0].decode()
         for format in dict.fromkeys([*units, *aside]):
             inlet = self._intake.inlet(self.address.shown, format)

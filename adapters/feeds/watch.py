@@ -1,9 +1,9 @@
 """Watches a cluster: lists every kind that is served, and then shows each change as the API server tells it.
 
-What comes in goes on as it was received: a list is a snapshot, and from its revision on a watch shows what happens. The revision
-up to which all is on disk is kept with the records, one for each kind, so a restart goes on there. When the API server has
-forgotten that revision (410 Gone), the kind is listed anew, and what is known of and not in the list any more is told:
-it went, and nobody saw how.
+What comes in goes on as it was received: a list is a snapshot, and from its revision on a watch shows what happens. The
+revision up to which all is on disk is kept with the records, one for each kind, so a restart goes on there. When the API
+server has forgotten that revision (410 Gone), the kind is listed anew, and what is known of and not in the list any more
+is told: it went, and nobody saw how.
 
 Configuration, certificates, tokens and their rotation are `lightkube`'s, and so is the connection; what it would decode is
 wanted raw here. The kinds are watched side by side in one thread. `adapters/intake.py` is next.
@@ -17,7 +17,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -52,6 +52,8 @@ LONGEST_GATHER = 0.2
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 4 << 20
 LINE_BYTES = 32 << 20
+
+SERVED = tuple(kind for kind in KINDS if kind.served)
 
 Known = Callable[[str], Mapping[str, Key]]
 """What of a kind is there, as far as the ledger knows: its uid, and which it is."""
@@ -170,7 +172,7 @@ class Watch:
         *,
         cluster: str | None = None,
         known: Known | None = None,
-        kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.served),
+        kinds: Sequence[Kind] = SERVED,
     ) -> None:
         """`cluster` is its name among the sources: the same over restarts. Raises `StoreError`: no usable configuration."""
         self.intake = intake
@@ -351,7 +353,9 @@ class _Kind:
             try:
                 page = await self.watch.get(path, **parameters)
             except _Gone:
-                raise _Answered(410, "the pages of the list came too slowly; it is asked for from the beginning") from None
+                raise _Answered(
+                    410, "the pages of the list came too slowly; it is asked for from the beginning"
+                ) from None
             told = msgspec.json.decode(page, type=_List)
             revision = told.metadata.resourceVersion
             for item in told.items or []:
@@ -367,7 +371,11 @@ class _Kind:
         assert self._inlet is not None
         missed = await asyncio.to_thread(self._missed, there) if self._inlet.resume else []
         api_version = path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")[0]
-        found = [one for key, uid in missed for one in self._reading.take(1, _absent(self.kind, api_version, key, uid, revision))]
+        found = [
+            one
+            for key, uid in missed
+            for one in self._reading.take(1, _absent(self.kind, api_version, key, uid, revision))
+        ]
         await self._keep(found, revision)
         self._there = there
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from adapters.feeds.follow import Follow
@@ -71,4 +72,5 @@ def write(source: str, log: str, how: str, part_bytes: str, seconds: str) -> Non
 
 if __name__ == "__main__":
     job, *arguments = sys.argv[1:]
-    {"follow": follow, "write": write}[job](*arguments)
+    jobs: dict[str, Callable[..., None]] = {"follow": follow, "write": write}
+    jobs[job](*arguments)

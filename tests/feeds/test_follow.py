@@ -107,7 +107,7 @@ def test_a_reader_that_is_killed_at_any_moment_misses_nothing_of_a_log_that_is_r
     finally:
         writer.kill()
     expected = replayed(audit_log, tmp_path)
-    with following(log, ledger) as (_, told):
+    with following(log, ledger):
         until(lambda: held(ledger) == len(expected), 8)
     assert kept(ledger) == expected
     assert aside(ledger) == []
@@ -127,9 +127,9 @@ def test_parts_that_were_rotated_and_packed_while_it_was_down_are_read_first(
 ):
     path = tmp_path / "audit.log"
     path.write_bytes(b"".join(lines[:150]))
-    first = offline(tmp_path / new("a", tmp_path), lines[:150])
+    begin = offline(tmp_path / new("a", tmp_path), lines[:150])
     with following(path, ledger) as (_, told):
-        until(lambda: len(told) == len(first))
+        until(lambda: len(told) == len(begin))
     for number, (first, last) in enumerate([(0, 200), (200, 250), (250, 300)], 1):
         part = tmp_path / f"audit-2026-11-21T03-00-0{number}.123.log.gz"
         part.write_bytes(gzip.compress(b"".join(lines[first:last])))

@@ -89,9 +89,7 @@ def test_what_shows_another_dialect_is_read_in_that(
     client = redis_server.client()
     items = b",".join(audit_lines[:30])
     body = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[' + items + b"]}"
-    watch = gzip.decompress(
-        (DATA / "quirks-managedfields-webhook" / "watch-raw.jsonl.gz").read_bytes()
-    ).splitlines()
+    watch = gzip.decompress((DATA / "quirks-managedfields-webhook" / "watch-raw.jsonl.gz").read_bytes()).splitlines()
     for value in (body, audit_lines[30], watch[1]):
         client.xadd(stream, {"record": value})
     with reading(address(redis_server, stream), ledger) as (_, intake, journal):
@@ -132,7 +130,7 @@ def test_consumers_that_are_killed_in_the_middle_lose_nothing(
     dying, living = str(tmp_path / "dying.ledger"), str(tmp_path / "living.ledger")
     at = address(redis_server, stream, "&idle=0.4&consumer=")
     lines = iter(audit_lines)
-    with reading(f"{at}living", living) as (_, intake, journal):
+    with reading(f"{at}living", living) as (_, _, journal):
         for _ in range(KILLS):
             child = subprocess.Popen(
                 [sys.executable, "-m", "tests.feeds.redis_stream_child", f"{at}dying", dying], stdin=subprocess.PIPE

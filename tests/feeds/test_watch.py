@@ -1,8 +1,12 @@
-"""The watch of a cluster, against a stand-in that replays what a real API server told: nothing is lost, and what was is told."""
+"""The watch of a cluster, against a stand-in that replays what a real API server told: what was missed is told."""
 
 import gzip
 import json
 import random
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +22,11 @@ from adapters.ports import Journal, StoreError
 from adapters.sources.objects import FORMAT
 from adapters.stores import backends
 from domain.resources import Key
+from tests.adapters.conftest import LONG_SEARCH
 from tests.feeds.conftest import DATA, records_of, running, until
 from tests.servers.api_server import ApiServer, Change, changes_in
 
+KILLS = 40 if LONG_SEARCH else 3
 HERE = ("namespaces", "vpcs.kubeovn.io", "subnets.kubeovn.io", "ips.kubeovn.io", "iptables-eips.kubeovn.io")
 
 
@@ -136,6 +142,42 @@ def test_it_goes_on_where_it_was_over_restarts_of_both_and_every_fault_of_the_ne
     assert sorted(lists) == sorted(HERE), "each kind is listed once, at the very first"
 
 
+def test_a_watch_that_is_killed_at_any_moment_misses_nothing(api: ApiServer, ledger: str, recorded: list[Change]):
+    kubeconfig = api.kubeconfig(Path(ledger).parent)
+    chance = random.Random(9)
+    stop = threading.Event()
+
+    def happening() -> None:
+        for change in recorded:
+            api.happen([change])
+            if stop.wait(0.002):
+                return
+
+    happens = threading.Thread(target=happening)
+    try:
+        for number in range(KILLS):
+            child = subprocess.Popen(
+                [sys.executable, "-m", "tests.feeds.watch_child", kubeconfig, ledger], stdin=subprocess.PIPE
+            )
+            try:
+                before = len(api.asked)
+                until(lambda before=before: len({name for name, _ in api.asked[before:]}) == len(HERE))  # type: ignore[misc]
+                if not number:
+                    until(lambda: len([1 for _, asked in api.asked if "watch" in asked]) == len(HERE))
+                    happens.start()
+                time.sleep(chance.random() * 0.2)
+            finally:
+                child.kill()
+                child.wait()
+        happens.join()
+    finally:
+        stop.set()
+    wanted = offline(api, ledger)
+    with watching(api, ledger) as (_, journal, _):
+        until(lambda: journal.head() == len(wanted))
+        assert records_of(journal) == wanted
+
+
 def test_bookmarks_are_asked_for_and_gone_on_from(api: ApiServer, ledger: str, recorded: list[Change]):
     api.happen(recorded[:50])
     with watching(api, ledger) as (feed, _, _):
@@ -215,9 +257,7 @@ def test_an_expired_token_is_told_and_a_new_one_in_the_file_is_found(
         until(lambda: connected(feed))
 
 
-def test_a_kind_that_may_not_be_read_is_told_and_the_rest_goes_on(
-    api: ApiServer, ledger: str, recorded: list[Change]
-):
+def test_a_kind_that_may_not_be_read_is_told_and_the_rest_goes_on(api: ApiServer, ledger: str, recorded: list[Change]):
     api.forbidden.add("ips.kubeovn.io")
     with watching(api, ledger) as (feed, journal, _):
         until(lambda: "grant get, list and watch on ips.kubeovn.io" in part_of(feed, "ips.kubeovn.io").error)

@@ -1,8 +1,8 @@
 """A stand-in for a kube-apiserver: discovery, lists and watches over HTTP on loopback, out of what a real one told a watch.
 
 It is no API server: it knows no rules and takes no writes. It replays recorded watch events as they were received, in
-chunks, with bookmarks and the 410 of the recording, in pages, for a token; and it does what a network does: answers late, with an error,
-or breaks off in the middle of a line. `netledger` has been tried against this alone.
+chunks, with bookmarks and the 410 of the recording, in pages, for a token; and it does what a network does: answers late, or
+with an error, or breaks off in the middle of a line. The watch of `netledger` has been tried against this alone.
 """
 
 from __future__ import annotations
@@ -179,7 +179,9 @@ class ApiServer:
         if first + limit < len(items):
             metadata["continue"] = str(first + limit)
         version = f"{kind.group}/v1" if kind.group else "v1"
-        head = json.dumps({"kind": f"{kind.title}List", "apiVersion": version, "metadata": metadata}, separators=(",", ":"))
+        head = json.dumps(
+            {"kind": f"{kind.title}List", "apiVersion": version, "metadata": metadata}, separators=(",", ":")
+        )
         return head[:-1].encode() + b',"items":[' + b",".join(page) + b"]}"
 
     def follow(self, api: str, after: int, seconds: float) -> Iterable[bytes]:
