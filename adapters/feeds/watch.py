@@ -182,6 +182,7 @@ class Watch:
         self.name = f"watch {cluster or self._config.cluster.server}"
         self._client: httpx2.AsyncClient | None = None
         self._kinds = [_Kind(self, kind) for kind in kinds]
+        self._asking = asyncio.Lock()
         self._groups: dict[str, tuple[float, dict[str, str]]] = {}  # when it was asked, and the version of each plural
 
     def run(self, stop: threading.Event) -> None:
@@ -247,6 +248,10 @@ class Watch:
 
     async def path_of(self, kind: Kind) -> str:
         """Where a kind is served, in the version that the API server prefers. Raises `_Answered` (404) where it is not."""
+        async with self._asking:  # of a group, by the first of its kinds
+            return await self._path_of(kind)
+
+    async def _path_of(self, kind: Kind) -> str:
         base = f"/apis/{kind.group}" if kind.group else "/api"
         asked, versions = self._groups.get(kind.group, (0.0, {}))
         if not asked or (kind.plural not in versions and time.monotonic() - asked > LATER_SECONDS / 2):

@@ -23,7 +23,7 @@ from tests.servers.redis_server import Server
 
 __all__ = ["redis_server"]
 
-KILLS = 40 if LONG_SEARCH else 4
+KILLS = 40 if LONG_SEARCH else 3
 names = itertools.count(1)
 
 
