@@ -296,6 +296,9 @@ class _File:
                 self.health.failed(str(error))
             except OSError as error:
                 self.health.failed(f"{self._path}: cannot be read ({error.strerror}); check its permissions")
+            except Exception as error:
+                # Not known yet; the other files go on, and so does this, from its last position.
+                self.health.failed(f"{self._path}: {type(error).__name__}: {error}")
             stop.wait(backoff.next())
 
     def _once(self, stop: threading.Event, backoff: Backoff) -> None:

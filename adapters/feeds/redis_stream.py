@@ -111,6 +111,9 @@ class RedisStream:
                 self._health.failed(self._explained(error))
             except StoreError as error:
                 self._health.failed(str(error))
+            except Exception as error:
+                # Not known yet; nothing of it is acknowledged, so it comes again.
+                self._health.failed(f"{self.address.shown}: {type(error).__name__}: {error}")
             self._mine = True
             stop.wait(backoff.next())
         if self._client is not None:

@@ -220,11 +220,19 @@ class Watch:
                 ) from error
         return self._client
 
-    async def renew(self, client: httpx2.AsyncClient) -> None:
-        """Read the configuration again before the next request: certificates and tokens are replaced in their files."""
-        if self._client is client:
+    async def renew(self, client: httpx2.AsyncClient | None = None) -> None:
+        """Read the configuration again before the next request: certificates and tokens are replaced in their files.
+
+        Where `client` is given and is not the one in use any more, another kind has done so.
+        """
+        used = self._client
+        if used is not None and client in (None, used):
             self._client = None
-            await client.aclose()
+            await used.aclose()
+
+    def forget_versions(self, kind: Kind) -> None:
+        """Ask again what its group serves: it changed."""
+        self._groups.pop(kind.group, None)
 
     async def get(self, path: str, **parameters: str) -> bytes:
         """The whole of an answer. Raises `_Answered`, `_Gone`, and what the connection raises."""
@@ -301,6 +309,7 @@ class _Kind:
         """What an error of the API server means; for how long to wait at least."""
         match error.code:
             case 404:
+                self.watch.forget_versions(self.kind)
                 self.health.waiting("it is not installed in the cluster, and looked for again each minute")
                 return LATER_SECONDS * random.uniform(0.8, 1.0)
             case 403:
@@ -323,7 +332,7 @@ class _Kind:
         link: BaseException | None = error
         while link is not None:
             if isinstance(link, ssl.SSLError):
-                await self.watch.renew(self.watch.client())
+                await self.watch.renew()
                 return f"the API server's certificate or ours is refused: {text}; the kubeconfig is read again"
             link = link.__cause__ or link.__context__
         return f"the connection to the API server broke: {text}; it is tried again"
