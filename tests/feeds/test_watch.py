@@ -3,6 +3,8 @@
 import gzip
 import json
 import random
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -26,6 +28,7 @@ from domain.resources import KINDS, Key
 from tests.adapters.conftest import LONG_SEARCH
 from tests.feeds.conftest import DATA, records_of, running, until
 from tests.servers.api_server import ApiServer, Change, changes_in
+from tests.servers.proxy import Proxy
 
 KILLS = 40 if LONG_SEARCH else 3
 HERE = ("namespaces", "vpcs.kubeovn.io", "subnets.kubeovn.io", "ips.kubeovn.io", "iptables-eips.kubeovn.io")
@@ -259,6 +262,51 @@ def test_an_expired_token_is_told_and_a_new_one_in_the_file_is_found(
         assert "good" not in json.dumps(feed.state().error) and "renewed" not in feed.state().error
         api.kubeconfig(Path(ledger).parent)
         until(lambda: connected(feed))
+
+
+def test_certificates_that_are_not_accepted_are_told_and_new_ones_in_their_files_are_found(
+    api: ApiServer, ledger: str, recorded: list[Change], tmp_path: Path
+):
+    api.happen(recorded[:20])
+    server, client, stranger = (certificate(tmp_path, name) for name in ("server", "client", "stranger"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*server)
+    context.load_verify_locations(client[0])
+    context.verify_mode = ssl.CERT_REQUIRED
+    trusted, shown, key = (tmp_path / name for name in ("ca.crt", "client.crt", "client.key"))
+    with Proxy(api.port, context) as proxy:
+        path = Path(api.kubeconfig(tmp_path))
+        made = json.loads(path.read_text())
+        made["clusters"][0]["cluster"] = {
+            "server": f"https://127.0.0.1:{proxy.port}",
+            "certificate-authority": str(trusted),
+        }
+        made["users"][0]["user"] |= {"client-certificate": str(shown), "client-key": str(key)}
+        api.kubeconfig = lambda folder: str(path)  # type: ignore[method-assign]
+        path.write_text(json.dumps(made))
+        trusted.write_bytes(stranger[0].read_bytes())
+        shown.write_bytes(stranger[0].read_bytes())
+        key.write_bytes(stranger[1].read_bytes())
+        with watching(api, ledger) as (feed, _, _):
+            until(lambda: "certificate verify failed" in feed.state().error)
+            trusted.write_bytes(server[0].read_bytes())
+            until(lambda: "certificate verify failed" not in feed.state().error and bool(feed.state().error))
+            time.sleep(0.3)
+            assert not feed.state().connected
+            shown.write_bytes(client[0].read_bytes())
+            key.write_bytes(client[1].read_bytes())
+            until(lambda: connected(feed))
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A certificate that is its own authority, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.fail("no openssl to make a certificate with: install it (Debian: apt-get install openssl)")
+    made, key = folder / f"{name}.pem", folder / f"{name}.key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    names = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*command.split(), *names, "-keyout", str(key), "-out", str(made)], check=True, capture_output=True)
+    return made, key
 
 
 def test_a_kind_that_may_not_be_read_is_told_and_the_rest_goes_on(api: ApiServer, ledger: str, recorded: list[Change]):
