@@ -436,7 +436,8 @@ class _File:
             now = self._path.stat()
             if part.unpacked is None and (now.st_dev, now.st_ino) == (part.device, part.inode):
                 return None
-            parts = self._parts()
+            listed = self._listed()
+            parts = list(listed)
             known = [path for path in parts if _is(path, part)]
             if known:
                 behind = parts[parts.index(known[-1]) + 1 :]
@@ -446,9 +447,21 @@ class _File:
             if not behind or (behind[0] == self._path and not now.st_size):
                 # Until something is in the new file, the one who writes may have the old one open still.
                 return None
-            return _Part(behind[0])
+            following = _Part(behind[0])
+            if self._listed() == listed and listed[behind[0]] == (following.device, following.inode):
+                return following
+            following.close()
         except FileNotFoundError:
-            return None  # it is being rotated: looked at again
+            pass
+        return None  # it was rotated meanwhile, and another part may lie between: looked at again
+
+    def _listed(self) -> dict[Path, tuple[int, int]]:
+        """All parts in their order, and which file each name is now."""
+        found = {}
+        for path in self._parts():
+            status = path.stat()
+            found[path] = (status.st_dev, status.st_ino)
+        return found
 
     def _after_truncated(self, stop: threading.Event, inlet: Inlet, part: _Part) -> _Part:
         """The copy of what the file was, behind what was read of it; where there is none, the file from its beginning."""

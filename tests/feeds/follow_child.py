@@ -58,7 +58,7 @@ def write(source: str, log: str, how: str, part_bytes: str, seconds: str) -> Non
             file.close()
             file = new
         elif how == "numbered":
-            for old in range(50, 0, -1):
+            for old in range(60, 0, -1):
                 if (one := path.with_name(f"audit.log.{old}")).exists():
                     one.rename(path.with_name(f"audit.log.{old + 1}"))
             path.rename(path.with_name("audit.log.1"))

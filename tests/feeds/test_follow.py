@@ -20,7 +20,7 @@ from adapters.stores import backends
 from tests.adapters.conftest import LONG_SEARCH
 from tests.feeds.conftest import DATA, records_of, replayed, running, until
 
-KILLS = 40 if LONG_SEARCH else 3
+KILLS, PARTS, SECONDS = (60, 40, "20") if LONG_SEARCH else (3, 10, "1.0")
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +93,7 @@ def test_a_reader_that_is_killed_at_any_moment_misses_nothing_of_a_log_that_is_r
     with following(log, ledger) as (feed, _):  # what was rotated away before it was first followed is no part of it
         until(lambda: feed.state().connected)
     (tmp_path / "rest.log").write_bytes(rest)
-    writer = child("write", str(tmp_path / "rest.log"), str(log), how, str(size // 10), "1.0")
+    writer = child("write", str(tmp_path / "rest.log"), str(log), how, str(size // PARTS), SECONDS)
     readers = 0
     clock = random.Random(how)
     try:
