@@ -13,10 +13,12 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from adapters.authority import SOURCE as COMMANDS
 from adapters.ingest import BATCH_BYTES, BATCH_RECORDS, Span, moved
 from adapters.ports import Aside, Journal, Record
 from adapters.sources import dialects
 from adapters.sources.dialect import About, Found, Ignored, Line, Reader, Recognised
+from domain.decide import COMMAND
 from domain.order import Head
 
 
@@ -98,6 +100,12 @@ class Intake:
         with self._committing:
             return list(self._inlets.values())
 
+    def command(self, record: Record) -> bool:
+        """Keep a command, which is decided where it is given; false where it is known already. Raises `StoreError`."""
+        with self._committing:
+            source = self._journal.source(COMMANDS, COMMAND)
+            return self._journal.commit(source, [record], [], b"").accepted[0]
+
     def commit(
         self, inlet: Inlet, records: Sequence[Record], heads: Sequence[list[Head]], aside: Sequence[Aside]
     ) -> Taken:
@@ -135,6 +143,11 @@ class Inlet:
     def path(self) -> str:
         """Its name."""
         return self.about.path
+
+    @property
+    def format(self) -> str:
+        """Its dialect."""
+        return self._reader.FORMAT
 
     @property
     def resume(self) -> str:

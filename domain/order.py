@@ -100,6 +100,10 @@ class Sequencer(Generic[Carried]):
         while self._waiting:
             yield self._release(next(iter(self._waiting)))
 
+    def knows(self, uid: str, revision: int) -> bool:
+        """Whether an answer with this revision of a live object went through."""
+        return revision in self._made.get(uid, ())
+
     def _is_new(self, head: Head) -> bool:
         """Whether this is the earliest answer with that (uid, revision)."""
         seen = self._made.get(head.uid, ())

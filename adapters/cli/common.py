@@ -1,6 +1,7 @@
 """What commands share: how a command talks, shows data and fails, its options, and the words for kinds and names.
 
-The commands are in `replaying.py`, `asking.py`, `keeping.py` and `reference.py`; `__init__.py` has them in one list.
+The commands are in `replaying.py`, `asking.py`, `serving.py`, `keeping.py` and `reference.py`; `__init__.py` has them in
+one list.
 """
 
 from __future__ import annotations
@@ -97,8 +98,9 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             from adapters.ports import StoreError
             from adapters.proof import NotAProof
             from adapters.report import NotKnown
+            from adapters.trail import NotAToken
 
-            if not isinstance(error, (NothingToRead, StoreError, NotAMoment, NotAProof, NotKnown)):
+            if not isinstance(error, (NothingToRead, StoreError, NotAMoment, NotAProof, NotAToken, NotKnown)):
                 raise
             fail(str(error))
 
@@ -143,9 +145,31 @@ ledger_option = click.option(
     help="The kept ledger: a file, or a server's address such as redis://HOST/0?ledger=NAME (or NETLEDGER_LEDGER).",
 )
 
-at_option = click.option("--at", metavar="TIME|REVISION", help="As it was then, instead of at the end.")
+at_option = click.option("--at", metavar="TIME|REVISION|position:N", help="As it was then, instead of at the end.")
 
 namespace_option = click.option("-n", "--namespace", metavar="NAME", help="Only this namespace.")
+
+
+def paged(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of an answer that may be long: from when to when, and a page at a time."""
+    for option in reversed(
+        (
+            click.option(
+                "--since",
+                metavar="TIME|REVISION|position:N|2h",
+                help="Only from then on; 2h, 1h30m is before the log's end.",
+            ),
+            click.option("--until", metavar="TIME|REVISION|position:N|2h", help="Only up to then."),
+            click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many; the rest follows."),
+            click.option(
+                "--continue", "token", metavar="TOKEN", help="Go on behind a page that ended with this token."
+            ),
+            click.option("--reverse", is_flag=True, help="The newest first."),
+        )
+    ):
+        command = option(command)
+    return command
+
 
 headers_option = click.option("--no-headers", is_flag=True, help="Leave the header line out.")
 
@@ -222,6 +246,7 @@ def bar(word: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def named(path: str | None) -> str:
+    """The ledger that was named, or a sentence that one has to be."""
     if not path:
         fail(
             "which ledger? Give --ledger FILE, or set NETLEDGER_LEDGER; `netledger replay --ledger FILE LOG` makes one"
@@ -230,6 +255,7 @@ def named(path: str | None) -> str:
 
 
 def kind_of(word: str) -> Kind:
+    """The kind that a person means by a plural, singular or short name; else it is said what may have been meant."""
     from domain.resources import KINDS, kind_called
 
     try:
@@ -241,6 +267,7 @@ def kind_of(word: str) -> Kind:
 
 
 def key_of(kind: Kind, namespace: str | None, name: str) -> Key:
+    """A resource by its name, and by its namespace where it has one."""
     from domain.resources import Key
 
     return Key(kind.name, namespace or "", name)
@@ -269,6 +296,7 @@ def resource_of(kind_name: str, name: str | None, namespace: str | None) -> tupl
 
 
 def print_data(value: Any, output: str) -> None:
+    """Plain data, as `-o json` or `-o yaml`."""
     if output == "json":
         show([json.dumps(value, indent=2, ensure_ascii=False)])
         return

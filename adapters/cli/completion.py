@@ -32,24 +32,28 @@ def complete_resource(context: click.Context, parameter: click.Parameter, typed:
 
 
 def complete_format(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """The names of dialects."""
     from adapters.sources.dialects import READERS
 
     return _starting(typed, list(READERS))
 
 
 def complete_kind(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """The names of kinds."""
     from domain.resources import KINDS
 
     return _starting(typed, [kind.name for kind in KINDS])
 
 
 def complete_rule(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Names and codes of rules."""
     from projections.findings.judge import RULES
 
     return _starting(typed, [rule.name for rule in RULES] + [rule.code for rule in RULES])
 
 
 def complete_finding(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """The ids of the findings of the ledger."""
     try:
         return _starting(typed, [row["id"] for row in _views_for_completion(context).findings()])
     except Exception:
@@ -57,6 +61,7 @@ def complete_finding(context: click.Context, parameter: click.Parameter, typed: 
 
 
 def complete_ipset(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """The names of the ledger's ipsets."""
     try:
         return _starting(typed, [name.rpartition("/")[2] for name in _views_for_completion(context).names("ipset")])
     except Exception:

@@ -86,11 +86,13 @@ def keep_views(path: str, store: app.Store, outcome: app.Outcome, document: dict
 
 
 def standing(store: app.Store) -> tuple[int, int, int, int]:
+    """Generation, head of the ledger, head of the journal, up to where it was pruned."""
     _, pruned = store.ledger.start
     return store.ledger.generation, store.ledger.head, store.journal.head(), pruned
 
 
 def activity(outcome: app.Outcome) -> dict[str, dict[str, Any]]:
+    """What each actor did to the resources of each kind, as the views keep it."""
     import msgspec
 
     return {

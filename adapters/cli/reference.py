@@ -81,6 +81,7 @@ def version(output: str) -> None:
 
 
 def say_version(output: str) -> None:
+    """Print the version."""
     from importlib.metadata import version as installed
 
     number = installed("netledger")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
@@ -42,6 +44,22 @@ class Feed(Protocol):
 
     def state(self) -> FeedState:
         """How it is now. Any thread may ask."""
+
+
+@contextmanager
+def running(feed: Feed, name: str, patience: float = 5.0) -> Iterator[Feed]:
+    """A feed in a thread of its own, for as long as the block lasts; at its end it has `patience` seconds to finish.
+
+    One that is not done by then ends with the process: what it had not handed over is fetched again by the next.
+    """
+    stop = threading.Event()
+    thread = threading.Thread(target=feed.run, args=[stop], name=name, daemon=True)
+    thread.start()
+    try:
+        yield feed
+    finally:
+        stop.set()
+        thread.join(patience)
 
 
 class Health:

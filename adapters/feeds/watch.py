@@ -30,6 +30,7 @@ from lightkube.config.models import User
 
 from adapters.feeds.feed import Backoff, FeedState, Health, together
 from adapters.intake import Inlet, Intake
+from adapters.live import Live
 from adapters.ports import StoreError
 from adapters.sources.api_object import UNREADABLE, revision_of
 from adapters.sources.dialect import About, Found
@@ -61,6 +62,17 @@ Known = Callable[[str], Mapping[str, Key]]
 _LOST = "lost:"
 """What stands before a revision that cannot be gone on from, until the kind is listed anew."""
 _NOTHING_MISSED = "k8s.io/initial-events-end"
+
+
+def known_to(live: Live) -> Known:
+    """What the ledger of a live engine knows to be there."""
+
+    def known(kind: str) -> Mapping[str, Key]:
+        with live.reading() as reading:
+            there = reading.world.live
+            return {one.uid: key for key, one in there.items() if key.kind == kind and one.uid}
+
+    return known
 
 
 def configuration(path: str | None = None) -> SingleConfig:

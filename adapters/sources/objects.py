@@ -168,7 +168,7 @@ class Reading:
         for body in bodies:
             told = body
             if kind != "List" and body.startswith(b"{"):
-                told = _with_kind(body, kind.removesuffix("List"), api_version)
+                told = with_kind(body, kind.removesuffix("List"), api_version)
             yield self._shows(line, told, "", told)
 
     def _event(self, line: int, content: bytes, type: str, body: bytes) -> Found:
@@ -426,7 +426,7 @@ def _said(body: bytes) -> str:
     return f"{status.message[:300] or 'no message'} ({status.code} {status.reason or 'without a reason'})"
 
 
-def _with_kind(body: bytes, kind: str, api_version: str) -> bytes:
+def with_kind(body: bytes, kind: str, api_version: str) -> bytes:
     """An item of a typed list, which leaves kind and apiVersion to the list, with them."""
     try:
         item = _document.decode(body)

@@ -30,7 +30,8 @@ class Said(NamedTuple):
     journal: int
     ledger: int
     done: str
-    seconds: float
+    words: int
+    """How often it said so."""
 
 
 def test_an_import_killed_at_any_moment_loses_nothing_and_resumes_to_the_same_answer(tmp_path):
@@ -40,9 +41,9 @@ def test_an_import_killed_at_any_moment_loses_nothing_and_resumes_to_the_same_an
     interrupted = 0
     for kill in range(KILLS):
         path = tmp_path / f"{kill // KILLS_A_LEDGER}.ledger"
-        delay = chance.uniform(0, whole.seconds)
-        told = f"kill {kill % KILLS_A_LEDGER + 1} of {path.name}, after {delay:.4f} s"
-        said = imported(path, recording(RECORDING), kill_after=delay)
+        words = chance.randint(1, whole.words)
+        told = f"kill {kill % KILLS_A_LEDGER + 1} of {path.name}, after {words} words"
+        said = imported(path, recording(RECORDING), kill_after=words)
         interrupted += bool(said.journal or said.ledger) and not said.done
         assert_kept(path, said, told)
         if (kill + 1) % KILLS_A_LEDGER == 0 or kill + 1 == KILLS:
@@ -57,12 +58,12 @@ def test_an_import_killed_while_it_decides_again_resumes_to_the_same_answer(tmp_
     early.write_bytes(b"\n".join(lines[: len(lines) // 2]))
     late.write_bytes(b"\n".join(lines[len(lines) // 2 :]))
     chance = random.Random()
-    seconds = 0.0
+    words = 0
     for kill in range(KILLS // 3):
         path = tmp_path / f"{kill}.ledger"
         imported(path, [late])
-        said = imported(path, [early], kill_after=chance.uniform(0, seconds) if seconds else None)
-        seconds = seconds or said.seconds
+        said = imported(path, [early], kill_after=chance.randint(1, words) if words else None)
+        words = words or said.words
         told = f"kill {kill + 1}"
         assert_kept(path, said, told)
         assert_resumes(path, told)
@@ -88,32 +89,33 @@ def assert_resumes(path: Path, told: str) -> None:
     assert run.findings == wanted.findings, told
 
 
-def imported(path: Path, logs: list[Path], kill_after: float | None = None) -> Said:
-    """Run an import; kill it so many seconds after its first word, if it has not ended by then."""
+def imported(path: Path, logs: list[Path], kill_after: int | None = None) -> Said:
+    """Run an import; kill it soon after so many words, if it has not ended by then."""
     command = [sys.executable, "-m", "tests.incidents.importing_child", str(path), *map(str, logs)]
-    # Unbuffered: `communicate` does not know of what a buffer has read beyond the first line.
+    # Counted in words, for how long anything takes depends on who else is on the machine. Unbuffered: `communicate` does
+    # not know of what a buffer has read beyond a line.
     with subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        first = process.stdout.readline()
-        started = time.monotonic()
+        first = b""
         if kill_after is not None:
-            time.sleep(kill_after)
+            first = b"".join(process.stdout.readline() for _ in range(kill_after))
+            time.sleep(random.uniform(0, 0.004))
             process.send_signal(signal.SIGKILL)
         output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
-        seconds = time.monotonic() - started
     assert errors == b"", errors.decode()
     heads = {"journal": 0, "ledger": 0}
     done = ""
     # The last line may be cut short.
-    for line in (first + output).split(b"\n")[:-1]:
+    lines = (first + output).split(b"\n")[:-1]
+    for line in lines:
         word, value = line.decode().split()
         if word == "done":
             done = value
         else:
             heads[word] = int(value)
     assert done or kill_after is not None, "the import ended without a digest"
-    return Said(heads["journal"], heads["ledger"], done, seconds)
+    return Said(heads["journal"], heads["ledger"], done, len(lines))
 
 
 @pytest.fixture(autouse=True)
