@@ -31,6 +31,11 @@ class Settings(NamedTuple):
     client_ca: Path | None = None
     clients: tuple[str, ...] = ()
     allow_volatile: bool = False
+    watch: bool = False
+    kubeconfig: Path | None = None
+    cluster: str | None = None
+    sources: tuple[str, ...] = ()
+    follow: tuple[str, ...] = ()
     window: float = 5.0
     patience: float | None = None
     max_body: int = 64 << 20
@@ -82,6 +87,10 @@ class Settings(NamedTuple):
             )
         if self.no_auth and (self.tokens is not None or self.clients):
             raise SettingsError("--no-auth lets everybody in: leave it out, or leave --tokens and --client out")
+        if self.kubeconfig is not None and not self.watch:
+            raise SettingsError(
+                "--kubeconfig says how to reach the API server that is watched: add --watch, or leave it out"
+            )
         if is_loopback(self.listen[0]):
             return
         missing = []
@@ -133,4 +142,15 @@ def is_loopback(host: str) -> bool:
 
 def shown_value(name: str, value: object) -> object:
     """A value as it may be printed."""
-    return shown(value) if name == "ledger" and isinstance(value, str) else value
+    if name == "ledger" and isinstance(value, str):
+        return shown(value)
+    if name == "source" and isinstance(value, tuple | list):
+        return [shown_source(one) for one in value]
+    return value
+
+
+def shown_source(address: str) -> str:
+    """A stream's address without its password."""
+    from adapters.feeds.redis_stream import read_address
+
+    return read_address(address).shown

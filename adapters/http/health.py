@@ -9,7 +9,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter
@@ -46,6 +46,21 @@ class Readiness:
                 self._found, self._at = found, time.monotonic()
             return {**self._found, "stopping": "it is about to end" if self.stopping else ""}
 
+    def notes(self) -> list[str]:
+        """How the sources are that are fetched. One that cannot be reached is no reason to send nothing."""
+        lines = []
+        for feed in self._service.feeds:
+            state = feed.state()
+            for one in (state, *state.parts):
+                name = one.name if one is state else f"{state.name} {one.name}"
+                if one.error:
+                    lines.append(f"[!]source {name}: {one.error}")
+                elif one.waits:
+                    lines.append(f"[!]source {name} waits: {one.waits}")
+                else:
+                    lines.append(f"[+]source {name} {'ok' if one.connected else 'is not connected yet'}")
+        return lines
+
     def _all(self) -> dict[str, Callable[[], str]]:
         return {"ledger": self._ledger, "engine": self._engine, "disk": self._disk, "lag": self._lag}
 
@@ -75,8 +90,8 @@ def _tried(check: Callable[[], str]) -> str:
         return str(error) or type(error).__name__
 
 
-def told(name: str, checks: dict[str, str], *, verbose: bool, why: bool) -> tuple[int, str]:
-    """Status and text, as a kube-apiserver prints them."""
+def told(name: str, checks: dict[str, str], notes: Sequence[str] = (), *, verbose: bool, why: bool) -> tuple[int, str]:
+    """Status and text, as a kube-apiserver prints them; `notes` fail nothing."""
     failed = [check for check, wrong in checks.items() if wrong]
     if not failed and not verbose:
         return 200, "ok"
@@ -84,4 +99,5 @@ def told(name: str, checks: dict[str, str], *, verbose: bool, why: bool) -> tupl
         f"[-]{check} failed: {wrong if why else 'reason withheld'}" if wrong else f"[+]{check} ok"
         for check, wrong in checks.items()
     ]
+    lines += notes if why else ()
     return (503 if failed else 200), "\n".join([*lines, f"{name} check {'failed' if failed else 'passed'}", ""])
