@@ -201,6 +201,11 @@ class Live:
         """The changes with a number above `after`, oldest first; waits for one where there is none yet."""
         return self._changes.after(after, timeout)
 
+    def last_change(self) -> int:
+        """The number of the last change; 0 where there is none."""
+        last: int = self._changes.last
+        return last
+
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """What is folded, standing still meanwhile: be quick."""
@@ -214,6 +219,31 @@ class Live:
         ledger = Ledger(store.recorder)
         checkpoints = Checkpoints(backends.beside(self._address, "checkpoints"), ledger, store.recorder)
         yield Store(store.container, store.recorder, store.journal, ledger, store.durability, checkpoints)
+
+    def rebuild(self) -> int:
+        """Fold everything again from the log, beside the engine, and switch over at once; gives how many events.
+
+        Raises `StoreError`.
+        """
+        while True:
+            ledger = Ledger(self._store.recorder)
+            judged = Judged(ledger.base)
+            for placed in ledger.events():
+                judged.fold(placed.event, placed.data)
+            with self._turn:
+                deciding = self._deciding
+                if deciding.ledger.generation != ledger.generation:
+                    continue  # what was folded is superseded
+                last = ledger.position_of(ledger.count) if ledger.count else 0
+                for placed in ledger.events(after=(ledger.count, last)):
+                    judged.fold(placed.event, placed.data)
+                fresh = Deciding(
+                    self._store.journal, deciding.ledger, judged, after=(judged.reading.at, deciding.ledger.head)
+                )
+                with self._fold:
+                    self._deciding = fresh
+                self._judged_upto = ()
+                return judged.reading.at
 
     # ---- the engine
 

@@ -24,7 +24,6 @@ def begin() -> None:
     if _tracer is not None or not any(os.environ.get(name) for name in names):
         return
     try:
-        from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -35,8 +34,7 @@ def begin() -> None:
     os.environ.setdefault("OTEL_SERVICE_NAME", "netledger")
     _provider = TracerProvider(resource=Resource.create())
     _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(_provider)
-    _tracer = trace.get_tracer("netledger")
+    _tracer = _provider.get_tracer("netledger")
 
 
 def end() -> None:

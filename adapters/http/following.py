@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -67,21 +68,25 @@ class Followers:
     async def follow(self, after: int | None, heartbeat: float) -> AsyncIterator[bytes]:
         """Server-sent events of what comes behind number `after`; from now on, where it is `None`. Raises `Problem`."""
         await run_in_threadpool(self._begin)
+        if self._ended:
+            raise overloaded("this daemon is stopping")
+        if len(self._followers) >= self._most:
+            raise overloaded(f"{self._most} streams are open")
+        return self._events(after, heartbeat)
+
+    async def _events(self, after: int | None, heartbeat: float) -> AsyncIterator[bytes]:
+        # Here and not before: of a reader that is gone already this never begins, and nobody would take it off again.
         follower = _Follower()
         with self._lock:
             if self._ended:
-                raise overloaded("this daemon is stopping")
-            if len(self._followers) >= self._most:
-                raise overloaded(f"{self._most} streams are open")
+                return
             self._followers.add(follower)
             last = self._last if after is None else after
-        return self._events(follower, last, heartbeat, missed=after is not None)
-
-    async def _events(self, follower: _Follower, last: int, heartbeat: float, *, missed: bool) -> AsyncIterator[bytes]:
         try:
             yield b": what opens, changes and heals from here on\n\n"
-            if missed:  # what came in between stands in the queue already, and is not told twice
-                for change in await run_in_threadpool(self._live.changes, last):
+            # Some at a time. What comes in between stands in the queue already, and is not told twice.
+            while after is not None and (changes := await run_in_threadpool(self._live.changes, last)):
+                for change in changes:
                     yield _event(change)
                     last = change.number
             while not (follower.lost and follower.queue.empty()):
@@ -108,7 +113,8 @@ class Followers:
             self._ended = True
             followers = list(self._followers)
         for follower in followers:
-            follower.loop.call_soon_threadsafe(follower.end)
+            with suppress(RuntimeError):  # its loop is closed
+                follower.loop.call_soon_threadsafe(follower.end)
         if self._thread is not None:
             self._thread.join(2 * WAIT_SECONDS)
 
@@ -116,8 +122,7 @@ class Followers:
         with self._lock:
             if self._thread is not None or self._ended:
                 return
-            for change in self._live.changes():
-                self._last = change.number
+            self._last = self._live.last_change()
             self._thread = threading.Thread(target=self._wait, name="followers", daemon=True)
             self._thread.start()
 
@@ -127,7 +132,7 @@ class Followers:
                 changes = self._live.changes(self._last, WAIT_SECONDS)
             except Exception:
                 _log.exception("the changes of findings cannot be read; those who follow are let go")
-                self.close_all()
+                self._let_go()
                 return
             if not changes:
                 continue
@@ -137,11 +142,10 @@ class Followers:
             for follower in followers:
                 follower.loop.call_soon_threadsafe(follower.hand, changes)
 
-    def close_all(self) -> None:
-        """End every stream, and begin anew with the next who follows."""
+    def _let_go(self) -> None:
         with self._lock:
             followers = list(self._followers)
-            self._thread = None
+            self._thread = None  # who comes next begins anew
         for follower in followers:
             follower.loop.call_soon_threadsafe(follower.end)
 

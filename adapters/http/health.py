@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from anyio import CapacityLimiter
+
 from adapters.paper import counted
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Readiness:
         self._lock = threading.Lock()
         self._found: dict[str, str] = {}
         self._at = -KEPT_SECONDS
+        self.threads = CapacityLimiter(2)
         self.stopping = False
 
     def checks(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ what cannot be read is kept aside with its reason, and acknowledged. Too much at
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import re
 import time
@@ -53,8 +54,10 @@ async def audit(request: Request, service: Service) -> Response:
             raise overloaded(f"{service.taking} batches are being kept")
         service.taking += 1
         try:
+            # A thread of our own pool does not know by itself in which trace it is.
+            within = contextvars.copy_context().run
             taken = await asyncio.get_running_loop().run_in_executor(
-                service.threads, _take, service, source, body, encoding != "identity", share
+                service.threads, within, _take, service, source, body, encoding != "identity", share
             )
         finally:
             service.taking -= 1

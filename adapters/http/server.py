@@ -111,11 +111,11 @@ class Connection(HttpToolsProtocol):
         """Count what comes of a head: the parser itself would keep all of it."""
         if self.transport.is_closing():
             return
-        before = self._heads
+        was_open, before = self._head_open, self._heads
         super().data_received(data)
-        if not self._head_open or self._heads != before or self.transport.is_closing():
+        if not (was_open and self._head_open and self._heads == before) or self.transport.is_closing():
             return
-        # All of it was of a head that is not whole yet.
+        # A head was open before and is still, and it is the same one: all of this belongs to it.
         self._head_bytes += len(data)
         if self._head_bytes > self._limits.head:
             self._refuse(431, "the request's headers are too large")
@@ -245,7 +245,7 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=int(limits.idle_seconds),
+            timeout_keep_alive=cast(int, limits.idle_seconds),  # it takes any number
             timeout_graceful_shutdown=max(1, int(grace)),
         )
         config.limits = limits

@@ -107,7 +107,10 @@ class Double(Live):
     def changes(self, after: int = 0, timeout: float = 0.0) -> list[Change]:
         with self._changed:
             self._changed.wait_for(lambda: any(one.number > after for one in self._noted), timeout)
-            return [one for one in self._noted if one.number > after]
+            return [one for one in self._noted if one.number > after][:100]
+
+    def last_change(self) -> int:
+        return self._noted[-1].number if self._noted else 0
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 from starlette.testclient import TestClient
 
-from adapters.http import openapi
+from adapters.http import openapi, routes
 from adapters.http.following import Followers
 from adapters.http.routes import ROUTES, application
 from adapters.http.service import Service
@@ -245,6 +246,23 @@ def application_readiness(client: TestClient) -> Any:
 def test_a_full_disk_is_not_ready(client: TestClient, service: Service):
     service.bounds = BOUNDS._replace(free=1 << 60)
     assert "[-]disk failed" in client.get("/readyz").text
+
+
+def test_an_engine_that_hangs_is_not_ready_and_the_process_still_answers(
+    client: TestClient, live: Double, monkeypatch: pytest.MonkeyPatch
+):
+    hangs = threading.Event()
+    monkeypatch.setattr(routes, "READY_SECONDS", 0.2)
+    monkeypatch.setattr(live, "stand", lambda: hangs.wait(20))
+    try:
+        for _ in range(4):
+            answer = client.get("/readyz")
+            assert answer.status_code == 503 and "[-]engine failed" in answer.text
+        assert client.get("/livez").status_code == 200
+        batch = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[' + LOG[0] + b"]}"
+        assert client.post("/ingest/audit", content=batch, headers=as_(SENDER)).status_code == 200
+    finally:
+        hangs.set()
 
 
 def test_metrics_count_what_came_and_what_is_wrong(incident: TestClient, live: Double):
