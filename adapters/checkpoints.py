@@ -78,6 +78,8 @@ class Mark(NamedTuple):
         """Whether no event up to here lies behind that moment; of no moment, the end of the log is meant."""
         if moment is None:
             return True
+        if moment.position is not None:
+            return self.position <= moment.position
         if moment.revision is not None:
             return self.anchor <= moment.revision
         assert moment.time is not None
@@ -352,6 +354,8 @@ class _Kept(_Nothing):
     def before(self, moment: Moment | None) -> Directory:
         if moment is None:
             where, value = "?1 IS NULL", None
+        elif moment.position is not None:
+            where, value = "place <= ?1", moment.position  # no place is ahead of its position
         elif moment.revision is not None:
             where, value = "anchor <= ?1", moment.revision
         else:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 
-from adapters.checkpoints import Maker
 from adapters.ledger import Ledger, Moment, Placed
 from adapters.ordering import Heads, Ordered, in_order
 from adapters.ports import Aside, Journal
@@ -21,9 +21,26 @@ from adapters.stores import codec
 from domain.decide import decide
 from domain.events import Event
 from domain.operations import OrderKey
+from domain.world import World
 from projections.reading import Reading
 
 BATCH_EVENTS = 4_000
+
+
+class Maker(Protocol):
+    """What keeps a read model while a log is judged: it is told of every event, in order."""
+
+    def note(self, event: Event, at: int, position: int) -> None:
+        """Take the next event of the log in; it stands in the log by now."""
+        ...
+
+    def settle(self, world: World) -> None:
+        """The world is that of all events noted so far, and of no other."""
+        ...
+
+    def restart_after(self, at: int) -> None:
+        """A new generation begins behind that place."""
+        ...
 
 
 class Judged:
@@ -79,7 +96,7 @@ def judge(
     """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors.
 
     `heads` are those of the records that were just ingested, so that they need not be read again; `maker` keeps
-    checkpoints on the way. `again` decides also what is decided already: at the first record of which something else comes
+    read models on the way. `again` decides also what is decided already: at the first record of which something else comes
     out now, a new generation begins.
     """
     deciding = Deciding(journal, ledger, Judged(ledger.base), maker, again=again)

@@ -182,7 +182,7 @@ class Live:
 
     def position_of(self, key: Key) -> int:
         """The position of the last event that moved a live resource: what `expected` of a command is held to. 0 without."""
-        with self._turn:
+        with self._fold:
             resource = self._deciding.judged.reading.world.get(key)
             return self._deciding.ledger.position_of(resource.last_at) if resource is not None else 0
 

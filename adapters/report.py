@@ -99,7 +99,7 @@ def verdict(store: Store, outcome: Outcome) -> dict[str, Any]:
                 for clock in ahead
                 if clock.record in clocks
             ],
-            "pruned": _pruned(store),
+            "pruned": pruned_coverage(store),
             "unknown_beginnings": reading.coverage.sighted,
             "truncated": reading.coverage.unknown.get(TRUNCATED, 0),
             "below_request_response": reading.coverage.unknown.get(BELOW, 0),
@@ -108,7 +108,7 @@ def verdict(store: Store, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _pruned(store: Store) -> dict[str, Any] | None:
+def pruned_coverage(store: Store) -> dict[str, Any] | None:
     """What was dropped from the ledger, and how many records came too late since."""
     base = store.ledger.base
     if base is None:

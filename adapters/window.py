@@ -32,6 +32,9 @@ SETTLED: Final = HOLD + 500_000
 AHEAD: Final = 300_000_000
 """By how many microseconds a record's time may be ahead of the clock before it is not believed, and waits."""
 
+PAUSES: Final = 4
+"""After how many windows in which the times of records did not go on they are taken to have stopped."""
+
 DOUBTED: Final = 600.0
 """For how many seconds what is not believed waits before its turn comes all the same."""
 
@@ -136,7 +139,7 @@ class Window:
         self._last: tuple[Any, ...] = ()  # the key of what came out last
         self._shown: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()  # objects whose end has a clock
-        self._arrived_last = 0.0
+        self._arrived_last = self._advanced_last = 0.0
         self.upto = 0
         """The highest number of a record that was added."""
         self.watermark = _NEVER
@@ -197,7 +200,9 @@ class Window:
         self._arrivals.append((now, new.number))
         for head in new.heads:
             if head.clocked and self._latest < head.time <= clock + AHEAD:
-                self._latest = head.time
+                self._latest, self._advanced_last = head.time, now
+            elif not head.clocked:
+                self._advanced_last = now
             self._add(_Waiting(head.time, head.identity, head.part, new.number, now, head))
 
     def _add(self, one: _Waiting) -> None:
@@ -262,7 +267,8 @@ class Window:
 
         `like` another one: what was ripe there is.
         """
-        idle = now - self._arrived_last >= self._window
+        # Where only old records come, those that wait have waited long enough after a while.
+        idle = now - self._arrived_last >= self._window or now - self._advanced_last >= PAUSES * self._window
         watermark = self._latest if idle else self._latest - round(self._window * 1_000_000)
         if like is not None:
             watermark, idle = like.watermark, like._flushed

@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from adapters.cli import asking, keeping, reference, replaying, serving
+from adapters.cli import asking, keeping, reference, replaying, serving, trailing
 from adapters.cli.common import fail, meant
 
 
@@ -78,6 +78,8 @@ for _command in (
     replaying.replay,
     asking.get,
     asking.history,
+    trailing.events,
+    trailing.who,
     asking.findings,
     asking.ipset,
     serving.serve,

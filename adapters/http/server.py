@@ -278,6 +278,7 @@ class Server(uvicorn.Server):
             self._looked = now
             try:
                 if (stands := _stands(self._certificate)) != self._stands:
+                    context_of(self._certificate)  # one whose key does not fit would spoil the one in use
                     self._context.load_cert_chain(self._certificate.chain, self._certificate.key)
                     self._stands = stands
                     _log.info("the certificate was read again")

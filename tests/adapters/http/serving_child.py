@@ -14,6 +14,8 @@ from adapters import daemon
 from adapters.cli import main
 from tests.adapters.http.double import Double
 
+FLOOD = 100
+
 
 class Child(Double):
     """Does on a signal what a test needs: SIGUSR1 makes a change, SIGUSR2 a flood of them."""
@@ -35,8 +37,10 @@ class Child(Double):
             setattr(self.store.journal, "commit", slowly)  # noqa: B010 - a test's own, for all who hold the journal
 
     def _flood(self) -> None:
-        for _ in range(2_000):
-            self.change("opened", {"id": "x" * 4_000, "status": "open"})
+        # More than the buffers of two sockets hold, and no more than a queue does.
+        large = {"id": "x" * 200_000, "status": "open"}
+        for _ in range(FLOOD):
+            self.change("opened", large)
 
     def stop(self, timeout: float = 8.0) -> bool:
         if os.environ.get("CHILD_STUCK"):
