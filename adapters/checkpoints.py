@@ -235,6 +235,25 @@ class Checkpoints:
                 world.evolve(placed.event, placed.at)
         return world.get(key)
 
+    def position_at(self, moment: Moment | None = None) -> int:
+        """The position of the last event before a moment; without a moment, the head. Raises the recorder's errors."""
+        if moment is None:
+            return self._ledger.head
+        self._ledger.refuse_before(moment)
+
+        def load(kept: _Nothing) -> list[Mark]:
+            base = kept.before(moment)
+            return [base.mark, *kept.marks(base.mark.at)]
+
+        marks = self._loaded(load)
+        last = [mark for mark in marks if mark.at == marks[0].at or mark.lies_before(moment)][-1]
+        position = last.position
+        for placed in self._ledger.events(after=last[:2]):
+            if moment.passed_by(placed):
+                break
+            position = placed.position
+        return position
+
     def catch_up(self) -> None:
         """Add what the log has got since; do nothing where the file cannot be written."""
         with self.making(resume=True) as maker:

@@ -161,6 +161,7 @@ class Deciding:
             self._restart(cut)
         for event in decide(world, ordered.operation()):
             self.judged.reading.apply(event)
+            self.judged.last_time = max(self.judged.last_time, event.time)
             self._batch.append(event)
         if len(self._batch) >= BATCH_EVENTS:
             self.flush()

@@ -189,12 +189,14 @@ class Live:
     def findings(self) -> dict[str, Any]:
         """Where the ledger stands, coverage and findings as in `netledger replay -o json`, of what is decided so far.
 
-        `provisional` says how many records are not, and since when the oldest of them waits.
+        `provisional` says how many records are not, and for how long the oldest of them has waited; and by how many positions
+        the ledger is ahead of this answer.
         """
-        stand = self.stand()
+        stand, document = self.stand(), self._document
+        behind = max(stand.position - document["ledger"]["head"], 0)
         return {
-            **self._document,
-            "provisional": {"undecided": stand.undecided, "seconds": round(stand.lag, 3)},
+            **document,
+            "provisional": {"undecided": stand.undecided, "seconds": round(stand.lag, 3), "behind": behind},
         }
 
     def changes(self, after: int = 0, timeout: float = 0.0) -> list[Change]:
@@ -419,7 +421,7 @@ class Live:
         judged, ledger = self._deciding.judged, self._deciding.ledger
         end = end_of(store.journal)
         if (oldest := self._window.oldest) is not None:
-            end = min(end, oldest)  # what waits may be what is missed
+            end = max(min(end, oldest), judged.last_time)  # what waits may be what is missed
         upto = (ledger.generation, ledger.head, end)
         if upto == self._judged_upto:
             return

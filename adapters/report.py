@@ -14,7 +14,7 @@ from typing import Any
 from adapters.app import Outcome, Store, silences, span_of
 from adapters.ingest import UNKNOWN_FORMAT
 from adapters.judging import fold
-from adapters.ledger import Moment
+from adapters.ledger import Moment, Placed
 from adapters.paper import Paper, counted
 from adapters.pruned import LATE
 from adapters.sources.audit_log import BELOW, TRUNCATED
@@ -262,6 +262,14 @@ class _Events:
     def _source(self, record: str) -> str | None:
         path, line = self._places.get(record, ("", 0))
         return f"{path}:{line}" if path else None
+
+
+def cited(store: Store, events: Iterable[Placed]) -> dict[int, dict[str, Any]]:
+    """Events by their positions, each as the document that says where it is and on what it rests."""
+    placed = {one.position: one for one in events}
+    records = {record for one in placed.values() for record in (one.event.record, *one.event.evidence)}
+    told = _Events({at: (at, one.event) for at, one in placed.items()}, store.journal.locate(records))
+    return {at: told.document(at) for at in placed}
 
 
 def audit_id(record: str) -> str | None:

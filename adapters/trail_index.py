@@ -798,12 +798,8 @@ class _Asked(NamedTuple):
                 or (probes and not segment.may_have(probes))
             ):
                 continue
-            offsets: Iterable[int]
-            if name is None:
-                offsets = range(about.events)
-            elif not (offsets := segment.named(name, places)):
-                continue
-            # Of what is named, the places are looked at already.
+            # The combinations are few, and mostly tell what the names, which are many, need not be asked for.
+            fitting: set[int] | None = None
             if actors is not None or acts is not None or (name is None and places is not None):
                 numbers = segment.combinations
                 fitting = {
@@ -811,12 +807,18 @@ class _Asked(NamedTuple):
                     for number, (actor, place, act) in enumerate(
                         zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
                     )
-                    if (actors is None or actor in actors)
+                    if (acts is None or act in acts)
                     and (places is None or place in places)
-                    and (acts is None or act in acts)
+                    and (actors is None or actor in actors)
                 }
                 if not fitting:
                     continue
+            offsets: Iterable[int]
+            if name is None:
+                offsets = range(about.events)
+            elif not (offsets := segment.named(name, places)):
+                continue
+            if fitting is not None:
                 combined = segment.combined
                 if name is None:
                     offsets = [offset for offset, one in enumerate(combined) if one in fitting]

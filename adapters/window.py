@@ -244,11 +244,10 @@ class Window:
 
     @property
     def oldest(self) -> int | None:
-        """The time of the oldest that waits, in microseconds since 1970; `None` where nothing does."""
+        """The time of the oldest that waits for its turn, in microseconds since 1970; `None` where nothing does."""
         times = [one.time for one in self._waiting[:1]]
         times += [key[2] for key, *_ in self._placed]
         times += [one.time for ones in self._unclocked.values() for one in ones]
-        times += self.late.values()
         return min(times, default=None)
 
     def waiting_since(self) -> float | None:

@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from adapters.cli import asking, keeping, reference, replaying, serving, trailing
+from adapters.cli import asking, explaining, keeping, reference, replaying, serving, trailing
 from adapters.cli.common import fail, meant
 
 
@@ -82,6 +82,9 @@ for _command in (
     trailing.who,
     asking.findings,
     asking.ipset,
+    explaining.diff,
+    explaining.blame,
+    explaining.why,
     serving.serve,
     keeping.rebuild,
     keeping.verify,

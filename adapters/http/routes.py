@@ -157,6 +157,11 @@ def _endpoint(described: Described, handler: Handler, service: Service) -> Calla
                 problem = Problem(408, "the sender went away before the body had come")
             except StoreError as error:
                 problem = Problem(503, str(error), {"retry-after": RETRY_AFTER})
+            except asyncio.CancelledError:
+                # The server lets go of what has not ended a while after the signal. What is being kept is kept to its end.
+                problem = Problem(
+                    503, "this daemon is stopping; whether all of it was kept is not known: send it again"
+                )
             except Exception:
                 _log.exception("this is a bug in netledger: %s", name)
                 problem = Problem(500, "this is a bug in netledger; the daemon's log has more, please report it")

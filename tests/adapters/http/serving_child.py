@@ -51,6 +51,7 @@ class Child(Double):
 if __name__ == "__main__":
     # Whoever started it may be killed: it ends then, too.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    daemon.HTTP_SECONDS = float(os.environ.get("CHILD_HTTP", daemon.HTTP_SECONDS))
     if not os.environ.get("CHILD_REAL"):
         daemon.__dict__["Live"] = Child
     daemon.END_SECONDS = float(os.environ.get("CHILD_END", daemon.END_SECONDS))

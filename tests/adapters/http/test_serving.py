@@ -99,6 +99,18 @@ def test_what_is_in_flight_is_answered_before_it_ends(tmp_path: Path, tokens: Pa
     assert records(tmp_path / "l") == 1
 
 
+def test_a_body_that_does_not_come_keeps_it_from_ending_for_a_while_only(tmp_path: Path, tokens: Path):
+    with Daemon("--ledger", tmp_path / "l", "--tokens", tokens, CHILD_HTTP="1") as daemon:
+        connection = connected(daemon.ready(), posted(listed(event(1)))[:-10])
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert daemon.end() == 0
+        assert time.monotonic() - began < 3
+        answer = everything(connection)
+        assert status(answer) == 503 and b"send it again" in answer
+    assert not [line for line in daemon.lines if "exception" in line]
+
+
 def test_a_killed_daemon_loses_nothing_that_it_acknowledged(tmp_path: Path, tokens: Path):
     acknowledged = 0
     for run in range(2):
