@@ -90,10 +90,9 @@ def test_of_all_that_netledger_does_not_read_hardly_anything_is_kept_and_the_pag
             count["gone bytes"] += len(line) if level == "None" else 0
             count["noise bytes"] += len(line)
     share, weight = (100 * count[f"gone{what}"] / count[f"noise{what}"] for what in ("", " bytes"))
-    page = (ROOT / "docs" / "deploy.md").read_text()
-    assert (
-        f"of {count['noise']:,} records that netledger does not read, {share:.1f} % ({weight:.1f} % of their bytes)" in page
-    )
+    page = " ".join((ROOT / "docs" / "deploy.md").read_text().split())
+    told = f"of {count['noise']:,} records that netledger does not read, {share:.1f} % ({weight:.1f} % of their bytes)"
+    assert told in page
     assert share > 90
 
 

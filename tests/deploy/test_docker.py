@@ -78,7 +78,9 @@ def test_the_lock_to_build_with_holds_what_building_needs():
 
 def test_nothing_that_only_developing_needs_is_in_the_image():
     needed = {Requirement(line).name.lower() for line in PROJECT["project"]["dependencies"]}
-    developing = {Requirement(line).name.lower() for line in PROJECT["project"]["optional-dependencies"]["dev"]} - needed
+    developing = {
+        Requirement(line).name.lower() for line in PROJECT["project"]["optional-dependencies"]["dev"]
+    } - needed
     assert not developing & set(locked(FOLDER / "run.lock"))
 
 
@@ -129,7 +131,7 @@ def test_its_variables_are_settings_and_none_opens_it_to_others():
 def healthy(**environment: str) -> subprocess.CompletedProcess[str]:
     """The health check, with the proxies that a container may have been given."""
     given = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", **environment}
-    command = [sys.executable, FOLDER / "healthcheck.py"]
+    command = [sys.executable, str(FOLDER / "healthcheck.py")]
     return subprocess.run(command, env=given, capture_output=True, text=True, timeout=20)
 
 

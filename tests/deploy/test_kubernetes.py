@@ -135,6 +135,11 @@ def test_a_probe_asks_a_route_that_anybody_may_ask(probe: str):
     assert (asked["port"], asked["scheme"]) == (container()["ports"][0]["name"], "HTTPS")
 
 
+def test_a_restored_ledger_has_the_time_to_be_folded():
+    probe = container()["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 1800
+
+
 def test_being_behind_is_no_reason_to_be_killed():
     assert container()["livenessProbe"]["httpGet"]["path"] == "/livez"
     assert container()["readinessProbe"]["httpGet"]["path"] == "/readyz"

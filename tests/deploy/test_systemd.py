@@ -47,6 +47,10 @@ def test_it_says_when_it_is_ready_and_that_it_is_alive():
     assert int(said("WatchdogSec")) >= 10, "it says so twice in that time, and a disk may be slow"
 
 
+def test_a_restored_ledger_has_the_time_to_be_folded():
+    assert said("TimeoutStartSec") == "30min"
+
+
 def test_it_has_the_time_that_it_takes_to_end():
     assert int(said("TimeoutStopSec")) > END_SECONDS + 5
 
@@ -82,7 +86,7 @@ def test_every_variable_is_a_setting_and_every_credential_is_handed_over():
     given = {name: value for name, value in environment().items() if name.startswith("NETLEDGER_")}
     assert set(given) <= known
     credentials = dict(each.split(":", 1) for each in unit()["LoadCredential"])
-    assert {value for value in given.values()} == {f"%d/{name}" for name in credentials}
+    assert set(given.values()) == {f"%d/{name}" for name in credentials}
     assert all(path == f"/etc/netledger/{name}" for name, path in credentials.items())
 
 
