@@ -1,15 +1,20 @@
 """docs/deploy.md keeps its word: its credentials are made as it says, and what it names is there."""
 
+import os
 import re
 import ssl
 import stat
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from adapters.daemon import END_SECONDS
 from adapters.http.access import Tokens
 from adapters.settings import Settings
 from tests.deploy.settings import ROOT, SENDER_NAME, serve
+from tests.replaying import DATA
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
 
@@ -63,6 +68,50 @@ def shake_hands(folder: Path) -> None:
         assert done == {ours, theirs}
         shown = ours.getpeercert()
         assert shown is not None and shown["subject"] == ((("commonName", SENDER_NAME),),)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A folder with the daemon's ledger as the page calls it, and one for what is kept elsewhere."""
+    for name in ("state", "backup", "bin"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "netledger").write_text(f"#!{sys.executable}\nfrom adapters.start import main\nmain()\n")
+    (tmp_path / "bin" / "netledger").chmod(0o755)
+    run(tmp_path, f"netledger replay {DATA / 's0-buggy' / 'audit.log.gz'} --ledger /var/lib/netledger/live.ledger", 1)
+    return tmp_path
+
+
+def run(folder: Path, script: str, status: int = 0) -> str:
+    """What commands of the page print, in that folder."""
+    for there, here in (("/var/lib/netledger", "state"), ("/backup", "backup")):
+        script = script.replace(there, str(folder / here))
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, f"{script}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_the_backup_of_the_page_is_whole_and_is_brought_up_to_date(kept: Path):
+    (script,) = [block for block in blocks() if block.startswith("netledger copy")]
+    run(kept, script)
+    run(kept, f"netledger replay {DATA / 's1-buggy' / 'audit.log.gz'} --ledger /var/lib/netledger/live.ledger", 1)
+    (told,) = re.findall(r"`(netledger verify [^`]*)`", PAGE)
+    run(kept, f"{script.splitlines()[0]}\n{told}")
+    assert run(kept, "netledger findings --ledger /backup/live.ledger", 1) == run(
+        kept, "netledger findings --ledger /var/lib/netledger/live.ledger", 1
+    )
+
+
+def test_the_backup_out_of_a_container_is_whole(kept: Path):
+    (block,) = [block for block in blocks() if "docker exec" in block]
+    docker, kubectl, taken_back = block.splitlines()
+    inside = {docker.removeprefix("docker exec netledger "), kubectl.partition(" -- ")[2]}
+    assert len(inside) == 1, "both do the same"
+    run(kept, f"{inside.pop()}\n{taken_back}")
+    assert run(kept, "netledger findings --ledger /backup/live.ledger", 1) == run(
+        kept, "netledger findings --ledger /var/lib/netledger/live.ledger", 1
+    )
 
 
 def test_every_file_that_the_commands_name_is_there():
