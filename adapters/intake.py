@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from adapters.authority import SOURCE as COMMANDS
-from adapters.ingest import Span, moved
+from adapters.ingest import BATCH_BYTES, BATCH_RECORDS, Span, moved
 from adapters.ports import Aside, Journal, Record
 from adapters.sources import dialects
 from adapters.sources.dialect import About, Found, Ignored, Line, Reader, Recognised
@@ -85,6 +85,15 @@ class Intake:
                 about = (about or About())._replace(path=path)
                 inlet = self._inlets[path, format] = Inlet(self, self._journal, reader, about)
             return inlet
+
+    def format_of(self, path: str) -> str | None:
+        """The dialect in which a source of that name was followed last; `None` where it never was. Raises `StoreError`."""
+        with self._committing:
+            found = None
+            for source in self._journal.sources():
+                if source.path == path and source.summary and msgspec.msgpack.decode(source.summary, type=Span).resume:
+                    found = source.format
+            return found
 
     def inlets(self) -> list[Inlet]:
         """All that were asked for."""
@@ -158,20 +167,46 @@ class Inlet:
             moved_aside = [msgspec.structs.replace(one, line=one.line + first) for one in aside]
             return self._commit([one._replace(line=one.line + first) for one in found], moved_aside, resume)
 
-    def follow(self, lines: Iterator[Line | None], resume: Callable[[int], str], *, batch: int = 2_000) -> None:
+    def keep(self, found: Sequence[Found], *, aside: Sequence[Aside] = (), resume: str | None = None) -> Taken:
+        """Keep what a reader of the dialect found, each in a line of its own. Durable on return. Raises `StoreError`.
+
+        For who holds the reader, because what it remembers has to outlast a batch.
+        """
+        with self._lock:
+            numbered = [one._replace(line=self.span.lines + number) for number, one in enumerate(found, 1)]
+            self.span.lines += len(numbered)
+            moved_aside = [
+                msgspec.structs.replace(one, line=self.span.lines + number) for number, one in enumerate(aside, 1)
+            ]
+            self.span.lines += len(moved_aside)
+            return self._commit(numbered, moved_aside, resume)
+
+    def follow(
+        self,
+        lines: Iterator[Line | None],
+        resume: Callable[[int], str],
+        *,
+        after: int = 0,
+        batch: int = BATCH_RECORDS,
+    ) -> None:
         """Keep what a stream delivers in a dialect that has to see its lines in turn, until the stream ends.
 
         `None` among the lines says that no more has come for now: then what is held is committed, and nothing that was
-        handed on waits for longer. `resume` gives where to go on behind the line with that number. Raises `StoreError`.
+        handed on waits for longer. `resume` gives where to go on behind the line with that number. What is found in lines
+        up to `after` was kept before: they are there so that the reader knows what came before. Raises `StoreError`.
         """
         held: list[Found] = []
+        size = 0
 
         def commit() -> None:
+            nonlocal size
             if held:
                 with self._lock:
+                    self.span.lines = max(self.span.lines, held[-1].line)
                     # What the reader still holds back lies behind the last that it gave.
                     self._commit(held, [], resume(held[-1].line))
                 held.clear()
+                size = 0
 
         def some() -> Iterator[Line]:
             for line in lines:
@@ -181,8 +216,11 @@ class Inlet:
                     yield line
 
         for one in self._reader.read(some(), self.about):
+            if one.line <= after:
+                continue
             held.append(one)
-            if len(held) >= batch:
+            size += len(one.payload)
+            if len(held) >= batch or size >= BATCH_BYTES:
                 commit()
         commit()
 
@@ -205,9 +243,14 @@ class Inlet:
                     taken.ignored += what.records
                 else:
                     taken.unknown += what.records
+        before = self.span.resume
         if resume is not None:
             self.span.resume = resume
         taken.aside = len(wrong)
-        taken.add(self._intake.commit(self, records, heads, wrong))
+        try:
+            taken.add(self._intake.commit(self, records, heads, wrong))
+        except BaseException:
+            self.span.resume = before  # nothing was kept: whoever goes on, goes on from there
+            raise
         self.taken.add(taken)
         return taken
