@@ -39,7 +39,7 @@ check: $(STAMP) ## lint and type-check, what the daemon is run with too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	deploy/check.sh $(CURDIR)/$(BIN)
+	deploy/check.sh "$(CURDIR)/$(BIN)"
 
 docs: $(STAMP) ## regenerate the generated pages of docs/
 	$(BIN)/python -m adapters.documentation
