@@ -219,14 +219,26 @@ def test_the_settings_are_ones_that_the_daemon_takes():
     assert from_file == set(told())
 
 
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: here
+clusters: [{name: here, cluster: {server: "https://127.0.0.1:6443"}}]
+contexts: [{name: here, context: {cluster: here, user: me}}]
+users: [{name: me, user: {token: REPLACE}}]
+"""
+
+
 def test_the_daemon_would_start_with_the_settings_once_the_secrets_are_there(tmp_path: Path):
     secrets = made_in(tmp_path / "secrets")
     text = (FOLDER / "netledger.toml").read_text()
     for key in ("tokens", "tls-cert", "tls-key", "client-ca"):
         text = text.replace(told()[key], str(secrets.folder / Path(told()[key]).name))
     (tmp_path / "netledger.toml").write_text(text)
-    more = ("--ledger", tmp_path / "live.ledger", "--listen", "127.0.0.1:0", "--check")
-    checked = serve("--config", tmp_path / "netledger.toml", *more)
+    # In a pod the service account says how to reach the API server.
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    more = ("--ledger", tmp_path / "live.ledger", "--listen", "127.0.0.1:0", "--kubeconfig", tmp_path / "kubeconfig")
+    checked = serve("--config", tmp_path / "netledger.toml", *more, "--check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "[+]certificate" in checked.stdout and "[+]access" in checked.stdout
 
