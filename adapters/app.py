@@ -6,8 +6,9 @@ it. `report` turns that into what people see; `cli` is the way in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import msgspec
 
 from adapters.checkpoints import Checkpoints
 from adapters.ingest import Progress, Span, Tally, files_in, following, ingest, joined, skew_of
-from adapters.judging import Judged, fold, judge
+from adapters.judging import Judged, Maker, fold, judge
 from adapters.ledger import Ledger, Moment
 from adapters.ordering import Heads
 from adapters.ports import Container, Journal, Mode, Recorder
@@ -23,14 +24,17 @@ from adapters.pruned import require_whole
 from adapters.sources import audit_log, dialects
 from adapters.sources.dialect import About, NotARecord, iso, moment
 from adapters.stores import backends, sqlite
+from adapters.trail_index import Trail
 from domain.decide import COMMAND
+from domain.events import Event
+from domain.world import World
 from projections.findings.rule import Finding
 
 
 class Store(NamedTuple):
     """A ledger and its journal, and what holds both. `durability` is what a server says of it; empty of a file.
 
-    One that is thrown away has no checkpoints.
+    One that is thrown away has no checkpoints, and its trail is held in memory.
     """
 
     container: Container
@@ -39,6 +43,7 @@ class Store(NamedTuple):
     ledger: Ledger
     durability: str = ""
     checkpoints: Checkpoints | None = None
+    trail: Trail | None = None
 
 
 class Outcome(NamedTuple):
@@ -51,7 +56,14 @@ class Outcome(NamedTuple):
 
 
 class NotAMoment(ValueError):
-    """What was given as `--at` is neither a time nor a revision. The message says what is taken."""
+    """What was given as `--at`, `--since` or the like names no point of a log. The message says what is taken."""
+
+
+POSITION = "position:"
+"""How a position is told from a revision, where a person names one."""
+
+_UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|[smhdw])")
 
 
 @contextmanager
@@ -59,23 +71,41 @@ def opened(address: str | None, mode: Mode = "write", *, allow_volatile: bool = 
     """The store at an address; without one a throw-away store, gone when the block ends. Raises `StoreError`."""
     if address is None:
         with sqlite.thrown_away() as kept:
-            yield Store(kept.container, kept.recorder, kept.journal, Ledger(kept.recorder))
+            ledger = Ledger(kept.recorder)
+            trail = Trail(None, ledger, kept.recorder)
+            yield Store(kept.container, kept.recorder, kept.journal, ledger, trail=trail)
         return
     with backends.opened(address, mode, allow_volatile=allow_volatile) as kept:
         ledger = Ledger(kept.recorder)
         checkpoints = Checkpoints(backends.beside(address, "checkpoints"), ledger, kept.recorder)
-        yield Store(kept.container, kept.recorder, kept.journal, ledger, kept.durability, checkpoints)
+        trail = Trail(backends.beside(address, "trail"), ledger, kept.recorder)
+        yield Store(kept.container, kept.recorder, kept.journal, ledger, kept.durability, checkpoints, trail)
 
 
-def read_moment(text: str) -> Moment:
-    """`--at`: a revision (digits), or a time such as `2026-11-21T01:24:04Z`. Raises `NotAMoment`."""
-    if text.isdecimal():
+def read_moment(text: str, end: Callable[[], int] | None = None) -> Moment:
+    """A revision (digits), a position (`position:26`), or a time such as `2026-11-21T01:24:04Z`. Raises `NotAMoment`.
+
+    Where `end` gives the end of the log (microseconds since 1970), it may also be said how long before: `2h`, `1h30m`.
+    """
+    if text.startswith(POSITION):
+        number = text.removeprefix(POSITION)
+        if not (number.isascii() and number.isdecimal()) or len(number) > 18:
+            raise NotAMoment(
+                f"{text!r} names no position; such as {POSITION}26, as `netledger events -o wide` shows them"
+            )
+        return Moment(None, None, int(number))
+    if text.isascii() and text.isdecimal():
         return Moment(None, int(text))
+    if end is not None and _DURATION.sub("", text) == "" != text:
+        back = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
+        return Moment(end() - int(back), None)
     try:
-        return Moment(moment(text, "--at"), None)
-    except NotARecord:
+        return Moment(moment(text, "it"), None)
+    except (NotARecord, OverflowError):
         raise NotAMoment(
-            f"{text!r} is neither a revision (digits, such as 330) nor a time (such as 2026-11-21T01:24:04.5Z)"
+            f"{text!r} is neither a revision (digits, such as 330) nor a time (such as 2026-11-21T01:24:04.5Z), nor a "
+            f"position (such as {POSITION}26)"
+            + (", nor how long before the end of the log (such as 2h or 1h30m)" if end is not None else "")
         ) from None
 
 
@@ -111,9 +141,32 @@ def replay(
 def brought_up(
     store: Store, progress: Callable[[str, int], None] = lambda stage, count: None, heads: Heads | None = None
 ) -> Judged:
-    """Bring the ledger up to what the journal holds, and its checkpoints up to the ledger: see `judge`."""
-    with store.checkpoints.making() if store.checkpoints is not None else nullcontext() as maker:
-        return judge(store.journal, store.ledger, progress, heads, maker)
+    """Bring the ledger up to what the journal holds, and its checkpoints and trail up to the ledger: see `judge`."""
+    with ExitStack() as stack:
+        makers: list[Maker] = []
+        if store.checkpoints is not None:
+            makers.append(stack.enter_context(store.checkpoints.making()))
+        if store.trail is not None:
+            makers.append(stack.enter_context(store.trail.making()))
+        return judge(store.journal, store.ledger, progress, heads, _Makers(makers))
+
+
+class _Makers(NamedTuple):
+    """Several read models that are made on the way."""
+
+    makers: Sequence[Maker]
+
+    def note(self, event: Event, at: int, position: int) -> None:
+        for maker in self.makers:
+            maker.note(event, at, position)
+
+    def settle(self, world: World) -> None:
+        for maker in self.makers:
+            maker.settle(world)
+
+    def restart_after(self, at: int) -> None:
+        for maker in self.makers:
+            maker.restart_after(at)
 
 
 def conclude(

@@ -78,11 +78,8 @@ class Authority:
         )
 
     def _keep(self, command: Command) -> None:
-        payload = msgspec.msgpack.encode(command)
         self._line += 1
-        fingerprint = hashlib.blake2b(payload, digest_size=8).digest()
-        record = Record(f"{COMMAND}:{command.identity}", fingerprint, self._line, payload)
-        self._journal.commit(self._source, [record], [], b"")
+        self._journal.commit(self._source, [record_of(command, self._line)], [], b"")
 
     def _catch_up(self) -> None:
         for found in self._recorder.read(after=self.position):
@@ -97,6 +94,12 @@ class Authority:
             if event.record == f"{COMMAND}:{command.identity}" and not event.cause:
                 return Verdict(event.type != REFUSED, event, found.position, event.reason)
         return None
+
+
+def record_of(command: Command, line: int = 0) -> Record:
+    """A command as the journal keeps it."""
+    payload = msgspec.msgpack.encode(command)
+    return Record(f"{COMMAND}:{command.identity}", hashlib.blake2b(payload, digest_size=8).digest(), line, payload)
 
 
 def _boundary(events: Sequence[Event], after: int) -> DCBAppendCondition:

@@ -78,6 +78,8 @@ class Mark(NamedTuple):
         """Whether no event up to here lies behind that moment; of no moment, the end of the log is meant."""
         if moment is None:
             return True
+        if moment.position is not None:
+            return self.position <= moment.position
         if moment.revision is not None:
             return self.anchor <= moment.revision
         assert moment.time is not None
@@ -233,6 +235,25 @@ class Checkpoints:
                 world.evolve(placed.event, placed.at)
         return world.get(key)
 
+    def position_at(self, moment: Moment | None = None) -> int:
+        """The position of the last event before a moment; without a moment, the head. Raises the recorder's errors."""
+        if moment is None:
+            return self._ledger.head
+        self._ledger.refuse_before(moment)
+
+        def load(kept: _Nothing) -> list[Mark]:
+            base = kept.before(moment)
+            return [base.mark, *kept.marks(base.mark.at)]
+
+        marks = self._loaded(load)
+        last = [mark for mark in marks if mark.at == marks[0].at or mark.lies_before(moment)][-1]
+        position = last.position
+        for placed in self._ledger.events(after=last[:2]):
+            if moment.passed_by(placed):
+                break
+            position = placed.position
+        return position
+
     def catch_up(self) -> None:
         """Add what the log has got since; do nothing where the file cannot be written."""
         with self.making(resume=True) as maker:
@@ -352,6 +373,8 @@ class _Kept(_Nothing):
     def before(self, moment: Moment | None) -> Directory:
         if moment is None:
             where, value = "?1 IS NULL", None
+        elif moment.position is not None:
+            where, value = "place <= ?1", moment.position  # no place is ahead of its position
         elif moment.revision is not None:
             where, value = "anchor <= ?1", moment.revision
         else:

@@ -68,6 +68,7 @@ class Span(msgspec.Struct):
 
     `skew` is by how many microseconds its clock is ahead; the times are as that clock says. `stretches` are the minutes
     that have records, as first and last of those that follow each other: what lies between two stretches is silence.
+    Of a live source `lines` counts what it has delivered, and `resume` is where to go on.
     """
 
     first: str = ""
@@ -75,6 +76,8 @@ class Span(msgspec.Struct):
     skew: int = 0
     stretches: list[tuple[str, str]] = []
     minute: str = ""  # the last one that was noted
+    lines: int = 0
+    resume: str = ""
 
     def reach(self, time: str, clocked: bool = True) -> None:
         """Take in one record's time. RFC 3339 times in UTC compare as text; what is no time is left out.

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 
-from adapters.checkpoints import Maker
 from adapters.ledger import Ledger, Moment, Placed
 from adapters.ordering import Heads, Ordered, in_order
 from adapters.ports import Aside, Journal
@@ -21,24 +21,46 @@ from adapters.stores import codec
 from domain.decide import decide
 from domain.events import Event
 from domain.operations import OrderKey
+from domain.world import World
 from projections.reading import Reading
 
 BATCH_EVENTS = 4_000
 
 
+class Maker(Protocol):
+    """What keeps a read model while a log is judged: it is told of every event, in order."""
+
+    def note(self, event: Event, at: int, position: int) -> None:
+        """Take the next event of the log in; it stands in the log by now."""
+        ...
+
+    def settle(self, world: World) -> None:
+        """The world is that of all events noted so far, and of no other."""
+        ...
+
+    def restart_after(self, at: int) -> None:
+        """A new generation begins behind that place."""
+        ...
+
+
 class Judged:
     """What a pass leaves: everything folded, and the digest of the generation. `base` stands for events that were pruned."""
 
-    def __init__(self, base: Pruned | None = None) -> None:
-        self._digest = hashlib.blake2b(digest_size=16)
+    def __init__(self, base: Pruned | None = None, *, reading: Reading | None = None, last_time: int = 0) -> None:
+        """With a `reading` it goes on from what was folded before, and there is no digest."""
+        self._digest = hashlib.blake2b(digest_size=16) if reading is None else None
         self.late = 0
         """How many records came that belong before what was pruned."""
-        if base is None:
+        if reading is not None:
+            self.reading = reading
+            self.last_time = last_time
+        elif base is None:
             self.reading = Reading()
             self.last_time = 0
         else:
             self.reading = base.restored()
             self.last_time = base.last_time
+            assert self._digest is not None
             self._digest.update(base.digest.encode())
 
     def fold(self, event: Event, data: bytes) -> None:
@@ -49,16 +71,17 @@ class Judged:
 
     def count(self, data: bytes) -> None:
         """Add an event's bytes to the digest."""
-        self._digest.update(len(data).to_bytes(4, "little"))
-        self._digest.update(data)
+        if self._digest is not None:
+            self._digest.update(len(data).to_bytes(4, "little"))
+            self._digest.update(data)
 
     @property
     def digest(self) -> str:
         """Of the generation: its events in order, without positions, file names or times of ingest.
 
-        What was pruned counts with the digest that it had.
+        What was pruned counts with the digest that it had. It is empty where folding did not begin with the first event.
         """
-        return self._digest.hexdigest()
+        return self._digest.hexdigest() if self._digest is not None else ""
 
 
 def judge(
@@ -73,50 +96,119 @@ def judge(
     """Bring the ledger up to what the journal holds. Raises `StoreError` and the recorder's errors.
 
     `heads` are those of the records that were just ingested, so that they need not be read again; `maker` keeps
-    checkpoints on the way. `again` decides also what is decided already: at the first record of which something else comes
+    read models on the way. `again` decides also what is decided already: at the first record of which something else comes
     out now, a new generation begins.
     """
-    base = ledger.base
-    judged = Judged(base)
-    late: set[str] = set()
-
-    def take(placed: Placed) -> None:
-        judged.fold(placed.event, placed.data)
-        if maker is not None:
-            maker.note(placed.event, placed.at, placed.position)
-            maker.settle(judged.reading.world)
-
-    known = _Known(ledger)
-    batch: list[Event] = []
+    deciding = Deciding(journal, ledger, Judged(ledger.base), maker, again=again)
     for ordered in in_order(journal, lambda count: progress("order", count), heads):
         progress("decide", 1)
-        if base is not None and _is_behind(base, ordered, late):
-            continue
+        deciding.take(ordered)
+    deciding.finish()
+    return deciding.judged
+
+
+class Deciding:
+    """Decides records in the true order beside what the ledger holds already, and appends what is new.
+
+    `judged` stands at the place and position `after`; what the ledger holds behind it is compared, not decided again,
+    unless `again`.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        ledger: Ledger,
+        judged: Judged,
+        maker: Maker | None = None,
+        *,
+        after: tuple[int, int] | None = None,
+        again: bool = False,
+    ) -> None:
+        self.ledger = ledger
+        self.judged = judged
+        self.generations = 0
+        """How many were begun."""
+        self._journal = journal
+        self._maker = maker
+        self._again = again
+        self._known = _Known(ledger, after)
+        self._batch: list[Event] = []
+        self._late: set[str] = set()
+
+    @property
+    def pending(self) -> bool:
+        """Whether the ledger holds events of records that have not come."""
+        return self._known.pending
+
+    def take(self, ordered: Ordered) -> None:
+        """The next record. Raises `StoreError` and the recorder's errors."""
+        base = self.ledger.base
+        if base is not None and _is_behind(base, ordered, self._late):
+            return
+        known = self._known
         for placed in known.commands():
-            take(placed)
+            self._take(placed)
         cut = known.last_position
+        world = self.judged.reading.world
         if known.follows(ordered.order, ordered.evidence):
             taken = list(known.take())
-            if not again or _are(taken, decide(judged.reading.world, ordered.operation())):
+            if not self._again or _are(taken, decide(world, ordered.operation())):
                 for placed in taken:
-                    take(placed)
-                continue
-            batch += _restart(ledger, judged, known, cut, maker)
+                    self._take(placed)
+                return
+            self._restart(cut)
         elif known.pending:
-            batch += _restart(ledger, judged, known, cut, maker)
-        for event in decide(judged.reading.world, ordered.operation()):
-            judged.reading.apply(event)
-            batch.append(event)
-        if len(batch) >= BATCH_EVENTS:
-            _append(ledger, judged, batch, maker)
-    for placed in known.commands():
-        take(placed)
-    if known.pending:
-        batch += _restart(ledger, judged, known, known.last_position, maker)
-    _append(ledger, judged, batch, maker)
-    if base is not None and late:
-        judged.late = _keep_aside(journal, base.decided, late)
-    return judged
+            self._restart(cut)
+        for event in decide(world, ordered.operation()):
+            self.judged.reading.apply(event)
+            self.judged.last_time = max(self.judged.last_time, event.time)
+            self._batch.append(event)
+        if len(self._batch) >= BATCH_EVENTS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what was decided into the ledger."""
+        if not self._batch:
+            return
+        for data in self.ledger.append(self._batch):
+            self.judged.count(data)
+        if self._maker is not None:
+            count = len(self._batch)
+            at, position = self.ledger.count - count, self.ledger.head - count
+            for number, event in enumerate(self._batch, 1):
+                self._maker.note(event, at + number, position + number)
+            self._maker.settle(self.judged.reading.world)
+        self._batch.clear()
+
+    def finish(self) -> None:
+        """There are no more records: what the ledger holds beyond them is superseded."""
+        for placed in self._known.commands():
+            self._take(placed)
+        if self._known.pending:
+            self._restart(self._known.last_position)
+        self.flush()
+        if self.ledger.base is not None and self._late:
+            self.judged.late = _keep_aside(self._journal, self.ledger.base.decided, self._late)
+
+    def _take(self, placed: Placed) -> None:
+        self.judged.fold(placed.event, placed.data)
+        if self._maker is not None:
+            self._maker.note(placed.event, placed.at, placed.position)
+            self._maker.settle(self.judged.reading.world)
+
+    def _restart(self, cut: int) -> None:
+        """Begin a new generation behind the position `cut`, the last one that stays.
+
+        What was commanded was admitted, and stays: only what was observed is decided again.
+        """
+        commanded = [placed.event for placed in self._known.rest() if placed.event.order is None]
+        self.ledger.restart_after(cut, self.judged.reading.at)
+        self.generations += 1
+        if self._maker is not None:
+            self._maker.restart_after(self.judged.reading.at)
+        for event in commanded:
+            self.judged.reading.apply(event)
+        self._batch += commanded
 
 
 def _is_behind(base: Pruned, ordered: Ordered, late: set[str]) -> bool:
@@ -174,39 +266,13 @@ def _are(placed: Sequence[Placed], decided: Sequence[Event]) -> bool:
     return True
 
 
-def _restart(ledger: Ledger, judged: Judged, known: _Known, cut: int, maker: Maker | None) -> list[Event]:
-    """Begin a new generation behind the position `cut`, the last one that stays.
-
-    What was commanded was admitted, and stays: only what was observed is decided again.
-    """
-    commanded = [placed.event for placed in known.rest() if placed.event.order is None]
-    ledger.restart_after(cut, judged.reading.at)
-    if maker is not None:
-        maker.restart_after(judged.reading.at)
-    for event in commanded:
-        judged.reading.apply(event)
-    return commanded
-
-
-def _append(ledger: Ledger, judged: Judged, batch: list[Event], maker: Maker | None) -> None:
-    if batch:
-        for data in ledger.append(batch):
-            judged.count(data)
-        if maker is not None:
-            at, position = ledger.count - len(batch), ledger.head - len(batch)
-            for number, event in enumerate(batch, 1):
-                maker.note(event, at + number, position + number)
-            maker.settle(judged.reading.world)
-        batch.clear()
-
-
 class _Known:
     """The events that the ledger holds already, a record's at a time."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._events: Iterator[Placed] = ledger.events()
+    def __init__(self, ledger: Ledger, after: tuple[int, int] | None) -> None:
+        self._events: Iterator[Placed] = ledger.events(after=after)
         self._next: Placed | None = next(self._events, None)
-        _, self.last_position = ledger.start
+        _, self.last_position = after or ledger.start
 
     @property
     def pending(self) -> bool:

@@ -44,14 +44,17 @@ class Placed(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A point in the log that a person named: a time in microseconds since 1970, or an API server revision."""
+    """A point in the log that a person named: a time in microseconds since 1970, an API server revision, or a position."""
 
     time: int | None
     revision: int | None
+    position: int | None = None
 
     def passed_by(self, placed: Placed) -> bool:
         """Whether an event lies behind it."""
         event = placed.event
+        if self.position is not None:
+            return placed.position > self.position
         if self.revision is not None:
             return event.order is not None and event.order.anchor > self.revision
         assert self.time is not None
@@ -101,7 +104,7 @@ class Ledger:
         looked through as well, and `at` is 0: places are counted over all events.
         """
         at, position = after or (self.start if query is None else START)
-        counts = after is None
+        counts = after is None or at == self.count
         apart = -1  # by how much the position is ahead of the place: nearly always what it was at the event before
         decode = codec.decode
         for found in self._found(query, position):
@@ -114,6 +117,10 @@ class Ledger:
                 elif counts and at > self.count:
                     self.count = at
             yield Placed(at, position, decode(data), data)
+
+    def go_on(self, at: int, runs: Sequence[tuple[int, int]]) -> None:
+        """Count on from a place that was read before, by what `runs_upto` gave then."""
+        self._runs, self.count = list(runs), at
 
     def runs_upto(self, at: int) -> list[tuple[int, int]]:
         """Where places and positions drift apart, up to a place that was read: first place and position of each run."""
@@ -135,16 +142,29 @@ class Ledger:
             )
 
     def refuse_before(self, moment: Moment) -> None:
-        """Raises `StoreError` where the state at a moment cannot be told any more."""
-        base = self.base
+        """Raises `StoreError` where the state at a moment cannot be told: it was pruned, or the position is superseded."""
+        position, base = moment.position, self.base
+        if position is not None and 0 < position <= self.head and not self.keeps(position):
+            last = max((upto for _, upto in self.stretches() if upto < position), default=0)
+            raise StoreError(
+                f"position {position} is of an earlier generation: what stood there was decided again, behind position "
+                f"{last}, which stays; ask for position:{last}, or for one of generation {self.generation} "
+                "(`netledger events -o wide` shows them)"
+            )
         if base is None:
             return
-        told, asked = (base.latest, moment.time) if moment.revision is None else (base.anchor, moment.revision)
+        if position is not None:
+            told, asked = base.position, moment.position
+        elif moment.revision is not None:
+            told, asked = base.anchor, moment.revision
+        else:
+            told, asked = base.latest, moment.time
         if asked is not None and asked < told:
             upto = iso(base.latest)
             raise StoreError(
-                f"what was before {upto} (revision {base.anchor}) was pruned from this ledger on {iso(base.when)}: "
-                "the state at an earlier moment cannot be told; ask for a later one, or ask a copy from before"
+                f"what was before {upto} (revision {base.anchor}, position {base.position}) was pruned from this ledger on "
+                f"{iso(base.when)}: the state at an earlier moment cannot be told; ask for a later one, or ask a copy from "
+                "before"
             )
 
     def own(self, key: Key, after: int, upto: int) -> Iterator[Placed]:
@@ -162,6 +182,10 @@ class Ledger:
         if isinstance(self.recorder, Recorder):
             return self.recorder.between(query, after, upto)
         return takewhile(lambda found: found.position <= upto, self.recorder.read(query, after=after))
+
+    def stretches(self) -> list[tuple[int, int]]:
+        """Which positions belong to the current generation: above the first number, up to the second."""
+        return [(span.after, self.head if span.upto is None else span.upto) for span in list(self._spans)]
 
     def keeps(self, position: int) -> bool:
         """Whether what stands at a position belongs to the current generation. Its place is then what it ever was."""

@@ -103,17 +103,20 @@ def heads_of(entry: Entry) -> list[Head]:
 
 
 def in_order(
-    journal: Journal, progress: Callable[[int], None] = lambda records: None, heads: Heads | None = None
+    journal: Journal,
+    progress: Callable[[int], None] = lambda records: None,
+    heads: Heads | None = None,
+    sequencer: Sequencer[tuple[int, int, tuple[str, ...]]] | None = None,
 ) -> Iterator[Ordered]:
     """All records of the journal in the true order, each handed out once.
 
     `heads` are those that were added while the records were ingested; the rest is read from the journal. `progress` is
-    told of each block of records that is.
+    told of each block of records that is. `sequencer` is for who wants to go on with it.
     """
     heads = heads if heads is not None else Heads()
     heads.read(journal, progress)
     by_key = _Sorter()
-    sequencer: Sequencer[tuple[int, int, tuple[str, ...]]] = Sequencer()
+    sequencer = sequencer if sequencer is not None else Sequencer()
     for _, packed in _joined(heads) if heads.unclocked else heads.by_time:
         head, number, others = _unpack_head(packed)
         for order, outcome, carried in sequencer.feed(head, (number, head.received, others)):

@@ -251,6 +251,11 @@ class Recorder(DCBRecorder):
         """
         return takewhile(lambda found: found.position <= upto, self.read(query, after=after))
 
+    def at(self, positions: Sequence[int]) -> Iterator[DCBSequencedEvent]:
+        """The events at these positions, which rise. One that was pruned, or is not there, is left out."""
+        for position in positions:
+            yield from self.between(None, position - 1, position)
+
     @abstractmethod
     def seal(self, position: int) -> Seal | None:
         """What stands for everything up to a position at which an append ended; `None` where none ended there."""

@@ -38,9 +38,14 @@ _decode = msgspec.msgpack.Decoder(tuple[list[tuple[str, list[str]]], Any]).decod
 
 def encode(reading: Reading) -> tuple[bytes, set[int]]:
     """A reading, and the places up to its own that it may refer to."""
-    writer = _Writer(reading.at)
-    packed = writer.pack(reading)
-    content = _encode((writer.classes, packed))
+    return packed(reading, reading.at)
+
+
+def packed(value: Any, upto: int = 0) -> tuple[bytes, set[int]]:
+    """Anything that is made of readings, what they are made of, and plain values; and the numbers in it up to `upto`."""
+    writer = _Writer(upto)
+    inside = writer.pack(value)
+    content = _encode((writer.classes, inside))
     return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(content), writer.places
 
 
@@ -51,16 +56,21 @@ def decode(content: bytes) -> Reading:
         StoreError: another netledger made it, whose rules remember other things.
         LedgerDamaged: it is not what was written.
     """
+    reading = unpacked(content)
+    if not isinstance(reading, Reading):
+        raise LedgerDamaged("what the pruned events added up to is something else; verify the ledger")
+    return reading
+
+
+def unpacked(content: bytes) -> Any:
+    """What was `packed`. Raises as `decode` does."""
     try:
-        classes, packed = _decode(zstandard.ZstdDecompressor().decompress(content))
-        reading = _Reader(classes).unpack(packed)
+        classes, inside = _decode(zstandard.ZstdDecompressor().decompress(content))
+        return _Reader(classes).unpack(inside)
     except (zstandard.ZstdError, msgspec.MsgspecError, TypeError, ValueError, IndexError, KeyError) as error:
         raise LedgerDamaged(
             f"what the pruned events added up to cannot be read ({error}); verify the ledger"
         ) from error
-    if not isinstance(reading, Reading):
-        raise LedgerDamaged("what the pruned events added up to is something else; verify the ledger")
-    return reading
 
 
 class _Writer:

@@ -14,7 +14,7 @@ from typing import Any
 from adapters.app import Outcome, Store, silences, span_of
 from adapters.ingest import UNKNOWN_FORMAT
 from adapters.judging import fold
-from adapters.ledger import Moment
+from adapters.ledger import Moment, Placed
 from adapters.paper import Paper, counted
 from adapters.pruned import LATE
 from adapters.sources.audit_log import BELOW, TRUNCATED
@@ -41,17 +41,6 @@ _EVENTS_NAMED = 40  # how many witnesses of one finding the text shows
 def document(store: Store, outcome: Outcome) -> dict[str, Any]:
     """The whole answer, as plain JSON values."""
     reading = outcome.judged.reading
-    span = span_of(store.journal)
-    cited = {witness.at for finding in outcome.findings for witness in finding.witnesses}
-    cited |= {at for finding in outcome.findings for at in (finding.since, finding.until) if at}
-    events = {at: store.ledger.event_at(at) for at in sorted(cited)}
-    places = store.journal.locate(
-        {record for placed in events.values() for record in (placed.event.record, *placed.event.evidence)}
-    )
-    ahead = list(reading.clocks.ahead())
-    clocks = store.journal.locate({clock.record for clock in ahead})
-    told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
-    revisions = reading.coverage.revisions or None
     return {
         "schema": SCHEMA,
         "sources": [
@@ -67,6 +56,26 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
             }
             for tally in outcome.tallies
         ],
+        **verdict(store, outcome),
+        "resources": [resource_document(resource, reading.standing(resource)) for resource in reading.resources()],
+    }
+
+
+def verdict(store: Store, outcome: Outcome) -> dict[str, Any]:
+    """Where the ledger stands, what it can speak for, and the findings."""
+    reading = outcome.judged.reading
+    span = span_of(store.journal)
+    cited = {witness.at for finding in outcome.findings for witness in finding.witnesses}
+    cited |= {at for finding in outcome.findings for at in (finding.since, finding.until) if at}
+    events = {at: store.ledger.event_at(at) for at in sorted(cited)}
+    places = store.journal.locate(
+        {record for placed in events.values() for record in (placed.event.record, *placed.event.evidence)}
+    )
+    ahead = list(reading.clocks.ahead())
+    clocks = store.journal.locate({clock.record for clock in ahead})
+    told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
+    revisions = reading.coverage.revisions or None
+    return {
         "ledger": {
             "generation": store.ledger.generation,
             "head": store.ledger.head,
@@ -90,17 +99,16 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
                 for clock in ahead
                 if clock.record in clocks
             ],
-            "pruned": _pruned(store),
+            "pruned": pruned_coverage(store),
             "unknown_beginnings": reading.coverage.sighted,
             "truncated": reading.coverage.unknown.get(TRUNCATED, 0),
             "below_request_response": reading.coverage.unknown.get(BELOW, 0),
         },
         "findings": [_finding(finding, told) for finding in outcome.findings],
-        "resources": [resource_document(resource, reading.standing(resource)) for resource in reading.resources()],
     }
 
 
-def _pruned(store: Store) -> dict[str, Any] | None:
+def pruned_coverage(store: Store) -> dict[str, Any] | None:
     """What was dropped from the ledger, and how many records came too late since."""
     base = store.ledger.base
     if base is None:
@@ -254,6 +262,14 @@ class _Events:
     def _source(self, record: str) -> str | None:
         path, line = self._places.get(record, ("", 0))
         return f"{path}:{line}" if path else None
+
+
+def cited(store: Store, events: Iterable[Placed]) -> dict[int, dict[str, Any]]:
+    """Events by their positions, each as the document that says where it is and on what it rests."""
+    placed = {one.position: one for one in events}
+    records = {record for one in placed.values() for record in (one.event.record, *one.event.evidence)}
+    told = _Events({at: (at, one.event) for at, one in placed.items()}, store.journal.locate(records))
+    return {at: told.document(at) for at in placed}
 
 
 def audit_id(record: str) -> str | None:

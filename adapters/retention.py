@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from adapters import pruned, reading_codec
-from adapters.app import NotAMoment, read_moment
+from adapters.app import read_moment
 from adapters.judging import Judged
 from adapters.ledger import Ledger, Moment, Placed
 from adapters.ordering import heads_of, in_order
@@ -27,9 +27,6 @@ from adapters.pruned import Decided, Pruned, evidence_hash
 from adapters.stores import codec
 from domain.events import GENERATION
 from domain.operations import OrderKey
-
-POSITION = "position:"
-"""How a position is told from a revision, where a person names one."""
 
 
 class Cut(NamedTuple):
@@ -69,12 +66,8 @@ class NothingToPrune(Exception):
 
 def read_cut(text: str) -> Cut:
     """`--before`: a time, a revision (digits), or `position:N`. Raises `NotAMoment`."""
-    if text.startswith(POSITION):
-        number = text.removeprefix(POSITION)
-        if not number.isdecimal():
-            raise NotAMoment(f"{text!r} names no position; such as {POSITION}5000, as `netledger history` shows them")
-        return Cut(None, int(number))
-    return Cut(read_moment(text))
+    moment = read_moment(text)
+    return Cut(moment) if moment.position is None else Cut(None, moment.position)
 
 
 def planned(recorder: Recorder, journal: Journal, ledger: Ledger, cut: Cut) -> Plan:

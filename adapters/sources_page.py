@@ -114,6 +114,8 @@ SOURCES: tuple[Source, ...] = (
             "changed since, is taken for a creation.",
             "A watch that breaks off and begins anew leaves out what happened meanwhile; an ERROR (410 Expired) in a "
             "raw watch is kept aside with what it said.",
+            "The daemon's own watch ([feeds.md](feeds.md)) writes an event of its own, ABSENT, where a list that it had to "
+            "ask for anew lacks what was there before: it went, and nobody saw how.",
             "The same revision with and without `managedFields`, in a watch and in a list, is one operation: what says "
             "more is its record, the rest its evidence. Only `managedFields` name a writer, so have them shown everywhere.",
             "It does not say how long it went on in silence, so by itself it leaves a reaction that never came "

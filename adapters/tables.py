@@ -86,6 +86,35 @@ def history(rows: list[dict[str, Any]], *, wide: bool, headers: bool) -> Iterato
     return Paper.of(sys.stdout).columns(header, cells, headers=headers, cut=not wide)
 
 
+def events(rows: list[dict[str, Any]], *, wide: bool, headers: bool) -> Iterator[str]:
+    """Events on any resources, one a row."""
+    header = ["TIME", "REVISION", "ACTOR", "VERB", "EVENT", "RESOURCE"]
+    header += ["OPERATION", "POSITION", "AUDIT ID", "SOURCE", "WHAT"] if wide else ["WHAT"]
+    times = times_of([row["at"] for row in rows], wide)
+    cells = []
+    for time, row in zip(times, rows, strict=True):
+        more = [row["operation"] or "-", str(row["position"]), row["audit_id"] or "-", row["source"] or "-"]
+        revision = str(row["revision"]) if row["revision"] is not None else "-"
+        style = "red" if row["refused_by"] else "dim" if row["event"] == "AttemptObserved" else ""
+        first = [time, revision, short(row["actor"]), row["verb"], row["event"], row["resource"]]
+        cells.append((style, [*first, *(more if wide else []), row["says"] or "-"]))
+    return Paper.of(sys.stdout).columns(header, cells, headers=headers, cut=not wide)
+
+
+def who(rows: list[dict[str, Any]], *, wide: bool, headers: bool) -> Iterator[str]:
+    """Who wrote to a resource, an actor a row."""
+    header = ["ACTOR", "EVENTS", "ATTEMPTS", "REFUSED", "FIRST", "LAST", *(["POSITIONS"] if wide else []), "VERBS"]
+    times = times_of([row[end]["at"] for end in ("first", "last") for row in rows], wide)
+    cells = []
+    for row, first, last in zip(rows, times, times[len(rows) :], strict=False):
+        counts = [str(row[count]) for count in ("events", "attempts", "refused")]
+        where = [f"{row['first']['position']}..{row['last']['position']}"] if wide else []
+        verbs = ", ".join(f"{verb} {count}" for verb, count in row["verbs"].items())
+        actor = row["actor"] if wide else short(row["actor"])
+        cells.append(("red" if row["refused"] else "", [actor, *counts, first, last, *where, verbs]))
+    return Paper.of(sys.stdout).columns(header, cells, headers=headers)
+
+
 def times_of(moments: Sequence[str], wide: bool) -> list[str]:
     """Times of day, with the day where there is more than one."""
     if wide or len({moment[:10] for moment in moments if moment != "-"}) > 1:

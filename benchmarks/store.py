@@ -3,7 +3,7 @@
 The events are real ones: those that a log of `generate` is judged to be. Appends are durable, and measured by the clock on
 the wall, for much of the time is the disk's; what reads and folds is measured by CPU time. Both sides of a row encode and
 decode the same events by the same codec. `run` calls `measured` and keeps the figures; `resident` is the program whose
-memory is measured; `moments`, `redis_append` and `postgres` have rows of their own.
+memory is measured; `moments`, `trail`, `redis_append` and `postgres` have rows of their own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from transitions import Machine
 from adapters import app, judging
 from adapters.ledger import Ledger
 from adapters.stores import backends, codec
-from benchmarks import moments, postgres, redis_append
+from benchmarks import moments, postgres, redis_append, trail
 from benchmarks.measuring import DATA, HERE, Comparison, MeasurementError, data_file, in_turns, measure, say, warm
 from domain import vpc
 from domain.events import Event
@@ -672,6 +672,32 @@ def at_random_times(ground: Ground) -> list[Comparison]:
     ]
 
 
+def asking_the_trail(ground: Ground) -> list[Comparison]:
+    """Questions about who did what, of a long made-up log, and of a real one beside reading it through: see `trail`."""
+    path = ground.folder / "asked.ledger"
+    events = ground.sizes.long_events
+    names = moments.build(path, events)
+    found = trail.measure(path, names, path.with_name(f"{path.name}.trail"), questions=min(200, events // 1000))
+    log = ground.log("relevant", ground.sizes.lines)
+    beside = trail.beside_the_log(log, ground.kept("relevant"))
+    slowest = sorted(1000 * taken["p95"] for taken in found["seconds"].values())
+    each = f"each question to the trail of {events:,} events, 95 of 100 below"
+    room = "the trail beside the ledger that it is of"
+    reading = f"what an actor did since a time, a page, {ground.sizes.lines:,} lines"
+    return [
+        Comparison(each, f"– ({len(slowest)} questions)", "CPU ms", slowest, [], 100, "at most"),
+        Comparison(room, "the ledger", "bytes", [found["trail_bytes"]], [found["ledger_bytes"]], 0.2, "at most"),
+        Comparison(
+            reading,
+            "json.loads of the log",
+            "answers per CPU s",
+            [1 / beside["seconds"]["p95"]],
+            [1 / beside["reading_seconds"]],
+            200,
+        ),
+    ]
+
+
 def on_servers(ground: Ground) -> list[Comparison]:
     """The same appends to a Redis and a PostgreSQL server, beside the plainest thing that each can do."""
     if not ground.sizes.servers:
@@ -690,6 +716,7 @@ ROWS: Final = (
     filing,
     verifying,
     at_random_times,
+    asking_the_trail,
     on_servers,
 )
 """What is measured, in the order of the table."""

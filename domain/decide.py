@@ -30,6 +30,7 @@ from domain.operations import (
     RAN,
     REMOVED,
     SEEN,
+    SEEN_ABSENT,
     SEEN_GONE,
     TESTIFIED,
     UNCHANGED,
@@ -73,6 +74,8 @@ def decide(world: World, operation: Operation) -> list[Event]:
         made.testified()
     elif operation.outcome == RAN:
         made.ran()
+    elif operation.outcome == SEEN_ABSENT:
+        made.absent()
     elif operation.outcome == MADE and operation.subresource in ("binding", "eviction"):
         made.answered_with_a_status()
     elif operation.outcome in _HAPPENED or (operation.outcome == UNCHANGED and world.get(operation.key) is None):
@@ -197,6 +200,16 @@ class _Decision:
             self.sort(differences(fields, after or {}), after or {})
         if not self.events:
             self.observed(UNCHANGED)
+
+    def absent(self) -> None:
+        """A list lacks it: it went, and nobody saw what led to that. Where its end is known, this says nothing new."""
+        before = self.before
+        if before is None:
+            self.observed(UNCHANGED)
+        elif before.uid != self.operation.uid:
+            self.observed(EARLIER)
+        else:
+            self.add(self.vocabulary.vanished, {}, before.fields, outcome=SEEN_ABSENT)
 
     def write(self, before: Fields, after: Fields) -> None:
         """What moved by this write; what its subresource cannot write was moved by a write that is not in the log."""

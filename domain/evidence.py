@@ -5,7 +5,8 @@ names its removal. Where sources show the same, the audit log outranks a watch, 
 says who, when and on what basis; a watch, what came of it, in the revision's own place; a snapshot, that it was so by then.
 The one that outranks is the record of the operation, the others are its evidence (docs/why/sources.md).
 
-A removal that an audit log shows has no revision of its own. A watch that shows it has, and gives it its true place.
+A removal that an audit log shows has no revision of its own. A watch that shows it has, and gives it its true place; a list
+that lacks an object, which was there before, only says that it went by then.
 
 A watch and a snapshot have no clock. What they alone show is dated by `dated`, between the writes on either side. Both
 read sorted streams and hold one object's removal or revision at a time; the sorting is the adapters'. `order` comes
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from domain.operations import MADE, REMOVED, SEEN, SEEN_GONE
+from domain.operations import MADE, REMOVED, SEEN, SEEN_ABSENT, SEEN_GONE
 from domain.order import Head
 
 COARSE = 1_000_000
@@ -41,12 +42,12 @@ class Shown(NamedTuple):
 
 def is_of_an_object(head: Head) -> bool:
     """Whether another source may show the same: it made or showed a revision of an object, or its removal."""
-    return bool(head.uid) and head.outcome in (MADE, REMOVED, SEEN, SEEN_GONE)
+    return bool(head.uid) and head.outcome in (MADE, REMOVED, SEEN, SEEN_GONE, SEEN_ABSENT)
 
 
 def by_object(head: Head) -> tuple[Any, ...]:
     """The key by which `join` wants its stream sorted: an object's revisions, of each the highest rank first; its end."""
-    ends = head.outcome in (REMOVED, SEEN_GONE)
+    ends = head.outcome in (REMOVED, SEEN_GONE, SEEN_ABSENT)
     first = head.time if head.clocked else -head.time  # who names the later moment knows more
     return head.uid, ends, 0 if ends else head.revision, _rank(head), first, head.identity, head.part
 
@@ -112,4 +113,6 @@ def _at(one: Shown, time: int) -> Shown:
 def _rank(head: Head) -> int:
     if head.clocked:
         return 0
+    if head.outcome == SEEN_ABSENT:
+        return 3
     return 1 if head.creates else 2

@@ -26,6 +26,7 @@ UNKNOWN = "unknown"  # no bodies: what it did cannot be read from the record
 RAN = "ran"  # a command was started in a pod
 SEEN = "seen"  # a source shows what the object was at a revision, and not who made it so
 SEEN_GONE = "seen-gone"  # a source shows that the object went, and not by whose doing
+SEEN_ABSENT = "seen-absent"  # a later list lacks the object: it went before, and nobody saw how
 MISSED = "missed"  # the answer shows a change whose own write is not in the log
 TESTIFIED = "testified"  # a controller's log or a Kubernetes Event says so: a claim about what was done
 

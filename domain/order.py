@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from domain.operations import MADE, REMOVED, SEEN, SEEN_GONE, UNCHANGED, OrderKey
+from domain.operations import MADE, REMOVED, SEEN, SEEN_ABSENT, SEEN_GONE, UNCHANGED, OrderKey
 from domain.resources import Key
 
 HOLD = 2_000_000
@@ -37,7 +37,7 @@ CREATES_KEPT = 10_000
 """Of how many names the last create is remembered, for a removal that is answered after it."""
 
 
-_HAVE_A_REVISION = frozenset({MADE, SEEN, SEEN_GONE})
+_HAVE_A_REVISION = frozenset({MADE, SEEN, SEEN_GONE, SEEN_ABSENT})
 
 Carried = TypeVar("Carried")
 
@@ -88,7 +88,7 @@ class Sequencer(Generic[Carried]):
                 if head.creates:
                     self._create(head)
                 self.completed = max(self.completed, head.revision)
-                if head.outcome in (REMOVED, SEEN_GONE):
+                if head.outcome in (REMOVED, SEEN_GONE, SEEN_ABSENT):
                     self._made.pop(head.uid, None)
                 yield OrderKey(head.revision, 0, head.time, head.identity, head.part), head.outcome, carried
                 return
@@ -99,6 +99,10 @@ class Sequencer(Generic[Carried]):
         """The keys of all that is still waiting."""
         while self._waiting:
             yield self._release(next(iter(self._waiting)))
+
+    def knows(self, uid: str, revision: int) -> bool:
+        """Whether an answer with this revision of a live object went through."""
+        return revision in self._made.get(uid, ())
 
     def _is_new(self, head: Head) -> bool:
         """Whether this is the earliest answer with that (uid, revision)."""

@@ -1,10 +1,10 @@
 """What the log can and cannot speak for: unknown beginnings, bodies that are missing, and records that must have been lost.
 
 A lost record is noticed by what other records say of it: an answer shows a change that no write in the log made, a
-writer had read a revision that nothing here made, a name has another bearer, the API server did not find what should be
-there, a watch shows a write that the audit log around it lacks. What is noticed on a resource makes findings about it
-uncertain (`findings/judge.py`): that nothing came, or that something was not allowed, may be for lack of the record.
-What nobody notices, nobody can tell. `reading` feeds this; `findings` is next.
+writer had read a revision that nothing here made, a name has another bearer, a list lacks what was there, the API server
+did not find what should be there, a watch shows a write that the audit log around it lacks. What is noticed on a
+resource makes findings about it uncertain (`findings/judge.py`): that nothing came, or that something was not allowed,
+may be for lack of the record. What nobody notices, nobody can tell. `reading` feeds this; `findings` is next.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from domain.events import OBSERVED, REFUSED, Event
-from domain.operations import DELETION, MISSED, UNKNOWN
+from domain.operations import DELETION, MISSED, SEEN_ABSENT, UNKNOWN
 from domain.resources import Key
 from domain.world import World
 
@@ -21,6 +21,7 @@ GAPS_KEPT = 1_000
 
 CHANGED = "an answer shows a change that no write in the log made"
 READ = "its writer had read a revision that no write in the log made"
+ABSENT = "a later list lacks it, and its end is not in the log"
 REPLACED = "its name has another bearer, and its end is not in the log"
 NOT_FOUND = "the API server did not find it, and its end is not in the log"
 ONLY_WATCHED = "a watch shows this write, and the audit log lacks it"
@@ -73,7 +74,8 @@ class Coverage:
         elif event.outcome == MISSED:
             self._add(Gap(event.key, CHANGED, event.revision, at, event.tags))
         elif event.type.endswith("Vanished"):
-            self._add(Gap(event.key, REPLACED, event.revision, at, event.tags))
+            why = ABSENT if event.outcome == SEEN_ABSENT else REPLACED
+            self._add(Gap(event.key, why, event.revision, at, event.tags))
         elif event.read_revision is not None:
             resource = world.get(event.key)
             if (
@@ -112,6 +114,8 @@ class Coverage:
                 watched.waiting.clear()
             return
         self.clockless = True
+        if event.outcome == SEEN_ABSENT:
+            return  # when it went, and at which revision, is not known
         if event.type == OBSERVED or (event.key.kind == "pod" and event.changed.keys() == {DELETION}):
             return  # it shows what an answer without a revision brought about (binding, the end of a pod's grace period)
         if watched is not None and watched.audited and len(watched.waiting) < GAPS_KEPT:

@@ -5,6 +5,7 @@ Cleanliness is judged here by a reader of its own, a few dozen lines that know n
 netledger's rules: what it counts from creations and removals must be what the controller's claims say.
 """
 
+import gzip
 import json
 import sqlite3
 import sys
@@ -15,16 +16,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from adapters import app
+from adapters import trail as audit_trail
 from adapters.checkpoints import Checkpoints
 from adapters.ledger import Ledger, Moment
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
-from benchmarks import moments, postgres, redis_append, report, resident, store
+from benchmarks import moments, postgres, redis_append, report, resident, store, trail
 from benchmarks.generate import generate
 from benchmarks.measuring import Comparison, MeasurementError, in_turns, measure, spread
 from domain.events import Event as LedgerEvent
 from domain.resources import Key
 from domain.world import World
+from tests.replaying import DATA
 
 OURS = {
     "vpcs", "subnets", "pods", "ips", "namespaces", "iptables-eips", "iptables-fip-rules", "vpc-nat-gateways",
@@ -387,3 +391,21 @@ def test_an_append_that_fails_in_a_thread_is_no_measurement():
 
     with pytest.raises(MeasurementError, match="no room"):
         store._together(refuse, [[1], [2]])
+
+
+def test_of_the_long_made_up_log_every_question_to_the_trail_is_measured_and_answered(tmp_path):
+    path, beside = tmp_path / "long.ledger", tmp_path / "long.ledger.trail"
+    figures = trail.measure(path, moments.build(path, 30_000, vpcs=3, subnets=3, pods=6), beside, questions=3)
+    assert figures["events"] == 30_000 and 0 < figures["trail_bytes"] < figures["ledger_bytes"] / 2
+    assert all(0 < taken["p50"] <= taken["p95"] for taken in figures["seconds"].values())
+    with app.opened(str(path), "read") as store:
+        assert audit_trail.events(store, audit_trail.Question(actors=(moments.KUBELET,), limit=100), {})["continue"]
+
+
+def test_beside_the_trail_the_same_log_is_read_through_for_the_same_actor_and_time(tmp_path):
+    log, ledger = tmp_path / "audit.log", tmp_path / "some.ledger"
+    log.write_bytes(gzip.decompress((DATA / "s0-buggy" / "audit.log.gz").read_bytes()))
+    with app.opened(str(ledger)) as store:
+        app.replay(store, [str(log)])
+    figures = trail.beside_the_log(log, ledger, questions=3)
+    assert figures["matching_lines"] > 3 and figures["ratio_p50"] > 0

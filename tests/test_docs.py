@@ -1,8 +1,9 @@
-"""The documentation is held to its word: generated pages are fresh, links lead somewhere, the README's commands run.
+"""The documentation is held to its word: generated pages are fresh, links lead somewhere, the commands it shows run.
 
-A block fenced as `console` in the README is a session in the repository's folder: lines that start with `$ ` are commands,
-the lines behind one are what it prints to stdout, and `...` stands for any text, of any number of lines where it stands
-alone. How far apart columns stand does not count. All sessions of the page are one: what one command leaves, the next finds.
+A block fenced as `console` in the README or in docs/questions.md is a session in the repository's folder: lines that start
+with `$ ` are commands, the lines behind one are what it prints to stdout, and `...` stands for any text, of any number of
+lines where it stands alone. How far apart columns stand does not count. All sessions of a page are one: what one command
+leaves, the next finds.
 """
 
 import os
@@ -20,6 +21,7 @@ from adapters import documentation
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUESTIONS = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
 
 
 # ---- generated pages
@@ -145,7 +147,16 @@ def make_targets() -> set[str]:
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What each `netledger` command of the README prints, run in order where its files are."""
-    folder = tmp_path_factory.mktemp("readme")
+    return printed_by(README, tmp_path_factory.mktemp("readme"))
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same of docs/questions.md."""
+    return printed_by(QUESTIONS, tmp_path_factory.mktemp("questions"))
+
+
+def printed_by(page: str, folder: Path) -> dict[str, str]:
     for name in ("tests", "docs", "README.md"):
         (folder / name).symlink_to(ROOT / name)
     tools = folder / "bin"
@@ -155,8 +166,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NETLEDGER_LEDGER")}
     environment |= {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     printed = {}
-    for command in commands(README):
-        if not command.line.startswith("make"):
+    for command in commands(page):
+        if command.line.startswith("export "):
+            environment |= dict([command.line.removeprefix("export ").split("=", 1)])
+        elif not command.line.startswith("make"):
             result = subprocess.run(
                 ["bash", "-c", command.line],
                 cwd=folder,
@@ -179,6 +192,12 @@ def test_a_command_of_the_readme_prints_what_the_readme_shows(command: Command, 
         assert set(command.line.split()[1:]) <= make_targets()
     elif command.expected is not None:
         assert says(session[command.line], command.expected), session[command.line]
+
+
+@pytest.mark.parametrize("command", commands(QUESTIONS), ids=repr)
+def test_a_command_of_the_page_of_questions_prints_what_the_page_shows(command: Command, questions: dict[str, str]):
+    if command.expected is not None:
+        assert says(questions[command.line], command.expected), questions[command.line]
 
 
 def test_the_readme_shows_how_to_replay_ask_and_check():

@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from adapters.cli import asking, keeping, reference, replaying
+from adapters.cli import asking, explaining, keeping, reference, replaying, serving, trailing
 from adapters.cli.common import fail, meant
 
 
@@ -78,8 +78,14 @@ for _command in (
     replaying.replay,
     asking.get,
     asking.history,
+    trailing.events,
+    trailing.who,
     asking.findings,
     asking.ipset,
+    explaining.diff,
+    explaining.blame,
+    explaining.why,
+    serving.serve,
     keeping.rebuild,
     keeping.verify,
     keeping.attest,

@@ -20,6 +20,7 @@ from adapters.cli.common import (
     meant,
     namespace_option,
     output_option,
+    paged,
     print_data,
     resource_of,
     show,
@@ -92,43 +93,58 @@ def get(
 @click.argument("name", required=False)
 @ledger_option
 @namespace_option
+@paged
 @headers_option
-@output_option("table", "wide", "json", "yaml", "name")
+@output_option("table", "wide", "json", "yaml", "csv", "name")
 @explained
 def history(
-    kind_name: str, name: str | None, ledger_path: str | None, namespace: str | None, no_headers: bool, output: str
+    kind_name: str,
+    name: str | None,
+    ledger_path: str | None,
+    namespace: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int | None,
+    token: str | None,
+    reverse: bool,
+    no_headers: bool,
+    output: str,
 ) -> None:
     """Show all that happened to one resource, in the true order; of one that is gone, too.
 
     Exit status: 0, or 2 if nothing is known of it or the work could not be done.
     """
-    from adapters import report, tables
+    from adapters import tables, trail
+    from adapters.cli.trailing import question_of, tell_of_more
 
     kind, namespace, name = resource_of(kind_name, name, namespace)
     if name is None:
         fail(f"history is of one resource: netledger history {kind.name}/NAME")
     key = key_of(kind, namespace, name)
     with questioned(ledger_path) as (store, views):
-        placed = [one for one in store.ledger.concerning(key) if one.event.key == key]
-        places = store.journal.locate({one.event.record for one in placed})
-        rows = [report.timeline_row(one.position, one.event, places.get(one.event.record)) for one in placed]
-        known = [] if rows else views.names(kind.name)
         coverage = views.coverage()
+        question = question_of(store, coverage, since, until, limit=limit, token=token, reverse=reverse)
+        document = trail.history(store, key, question, coverage)
+        rows = document["events"]
+        is_known = bool(rows) or bool(trail.history(store, key, trail.Question(limit=1), coverage)["events"])
+        known = [] if is_known else views.names(kind.name)
     if coverage["pruned"] is not None and rows and rows[0]["position"] <= coverage["pruned"]["position"]:
         tell(
             f"{key}: events before {coverage['pruned']['before']} were pruned from this ledger; of each resource the first "
             "and the last are kept"
         )
-    if not rows:
+    if not is_known:
         close = meant(key.path, known)
         fail(f"nothing in this ledger is about {key}{close or f'; `netledger get {kind.plural}` lists what is there'}")
     if output in ("json", "yaml"):
-        print_data(rows, output)
-        return
-    if output == "name":
+        print_data([{name: row[name] for name in row if name not in ("verb", "refused_by")} for row in rows], output)
+    elif output == "csv":
+        show(trail.csv_lines(rows, headers=not no_headers))
+    elif output == "name":
         show(row["event"] for row in rows)
-        return
-    show(tables.history(rows, wide=output == "wide", headers=not no_headers))
+    else:
+        show(tables.history(rows, wide=output == "wide", headers=not no_headers))
+    tell_of_more(document)
 
 
 @click.command(short_help="List what is wrong, or tell one finding whole.")

@@ -269,7 +269,7 @@ def prune(ledger_path: str | None, before: str, yes: bool) -> None:
         size = _bytes_of(store)
         retention.prune(store.recorder, plan)
         # They follow from the log, and hold what is to be gone.
-        for suffix in ("views", "checkpoints"):
+        for suffix in ("views", "checkpoints", "trail"):
             beside(path, suffix).unlink(missing_ok=True)
         show([f"dropped {what}; {shown(path)} has {_bytes_of(store):,} bytes now instead of {size:,}"])
 

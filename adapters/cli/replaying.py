@@ -193,7 +193,7 @@ def _without_ledger(files: list[str], asked: Sequence[str], ledger_path: str | N
     ledger = file.resolve()
     if any(path != "-" and Path(path).resolve() == ledger for path in asked):
         fail(f"{ledger_path} is both what is to be read and the ledger to keep it in; name another file with --ledger")
-    own = ("", "-wal", "-shm", ".lock", ".views", ".checkpoints", ".checkpoints-journal")
+    own = ("", "-wal", "-shm", ".lock", ".views", ".checkpoints", ".checkpoints-journal", ".trail", ".trail-journal")
     beside = {ledger.with_name(ledger.name + suffix) for suffix in own}
     return [file for file in files if file == "-" or file in asked or Path(file).resolve() not in beside]
 

@@ -10,6 +10,9 @@ An ADDED is a creation only where the stream shows that: a watch begins with ADD
 the two apart, and keeps what it found in the record's identity: `object:<uid>@<revision>/created`, `/seen` or `/gone`;
 `/shown` is of a list or a single object. With `managed/` before it the object has its `managedFields`, which say more: so
 the same revision shown in two ways is two records, and it does not matter which is read first.
+
+`ABSENT` is of no API server: `feeds/watch.py` says so that a list which it had to ask for anew lacks an object that was
+there before (`absent`). The object in it has a name, a uid, and the revision of that list.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from adapters.sources.api_object import (
 )
 from adapters.sources.dialect import About, Found, Ignored, Line, NotARecord, Recognised, iso, moment
 from adapters.sources.documents import documents
-from domain.operations import FIELD_MANAGER, SEEN, SEEN_GONE, Operation, OrderKey
+from domain.operations import FIELD_MANAGER, SEEN, SEEN_ABSENT, SEEN_GONE, Operation, OrderKey
 from domain.order import OBJECTS_KEPT, Head
 from domain.resources import BY_TITLE, Key, Kind
 
@@ -41,9 +44,11 @@ FORMAT = "objects"
 CLOCKED = False
 PREFIX = "object"
 
-CREATED, THERE, GONE, SHOWN = "created", "seen", "gone", "shown"
-_VERBS = {CREATED: "create", THERE: "watch", GONE: "watch", SHOWN: "snapshot"}
-_SHOWS = frozenset({"ADDED", "MODIFIED", "DELETED"})
+CREATED, THERE, GONE, SHOWN, ABSENT = "created", "seen", "gone", "shown", "absent"
+_VERBS = {CREATED: "create", THERE: "watch", GONE: "watch", SHOWN: "snapshot", ABSENT: "snapshot"}
+_OUTCOMES = {GONE: SEEN_GONE, ABSENT: SEEN_ABSENT}
+IS_ABSENT = "ABSENT"
+_SHOWS = frozenset({"ADDED", "MODIFIED", "DELETED", IS_ABSENT})
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _LONGEST_GRACE = 10 * 365 * 86_400
 
@@ -163,7 +168,7 @@ class Reading:
         for body in bodies:
             told = body
             if kind != "List" and body.startswith(b"{"):
-                told = _with_kind(body, kind.removesuffix("List"), api_version)
+                told = with_kind(body, kind.removesuffix("List"), api_version)
             yield self._shows(line, told, "", told)
 
     def _event(self, line: int, content: bytes, type: str, body: bytes) -> Found:
@@ -214,6 +219,9 @@ class Reading:
             self._shown.pop(metadata.uid, None)
             self._become_live(revision)
             return GONE
+        if type == IS_ABSENT:
+            self._shown.pop(metadata.uid, None)
+            return ABSENT
         if not type:
             return SHOWN
         again = metadata.uid in self._shown
@@ -260,7 +268,7 @@ def operation(payload: bytes, order: OrderKey, outcome: str) -> Operation:
         time=order.time,
         uid=seen.metadata.uid,
         revision=revision_of(seen.metadata.resourceVersion),
-        after=fields_of(shown_as(kind, body)),
+        after=None if outcome == SEEN_ABSENT else fields_of(shown_as(kind, body)),
     )
 
 
@@ -270,7 +278,7 @@ def read_again(identity: str, payload: bytes) -> Recognised:
     seen = _read(body)
     kind = _kind_of(seen)
     ending = identity.rpartition("/")[2]
-    fits = {"DELETED": {GONE}, "ADDED": {CREATED, THERE}, "MODIFIED": {THERE}}.get(type, {SHOWN})
+    fits = {IS_ABSENT: {ABSENT}, "DELETED": {GONE}, "ADDED": {CREATED, THERE}, "MODIFIED": {THERE}}.get(type, {SHOWN})
     if kind is None or ending not in fits:
         raise NotARecord(f"the object in it does not make the record {identity[:200]}")
     record = _record(kind, seen, body, ending)
@@ -316,7 +324,7 @@ def _head(kind: Kind, seen: _Seen, identity: str) -> Head:
         key=_key(kind, seen.metadata),
         uid=seen.metadata.uid,
         revision=revision_of(seen.metadata.resourceVersion) or 0,
-        outcome=SEEN_GONE if ending == GONE else SEEN,
+        outcome=_OUTCOMES.get(ending, SEEN),
         creates=ending == CREATED,
         clocked=False,
     )
@@ -418,7 +426,7 @@ def _said(body: bytes) -> str:
     return f"{status.message[:300] or 'no message'} ({status.code} {status.reason or 'without a reason'})"
 
 
-def _with_kind(body: bytes, kind: str, api_version: str) -> bytes:
+def with_kind(body: bytes, kind: str, api_version: str) -> bytes:
     """An item of a typed list, which leaves kind and apiVersion to the list, with them."""
     try:
         item = _document.decode(body)

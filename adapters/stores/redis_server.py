@@ -148,6 +148,41 @@ def read_address(address: str) -> Address:
     )
 
 
+def client_of(address: Address, answer_seconds: float) -> redis.Redis | RedisCluster:
+    """A client for an address, which sends nothing twice by itself: its caller knows what may be. Raises `ERRORS`."""
+    common: dict[str, Any] = {
+        "username": address.user,
+        "password": address.password,
+        "socket_timeout": answer_seconds,
+        "socket_connect_timeout": min(CONNECT_SECONDS, answer_seconds),
+        "socket_keepalive": True,
+        "protocol": 2,
+    }
+    if address.secure:
+        common |= {
+            "ssl": True,
+            "ssl_ca_certs": address.options.get("ca"),
+            "ssl_certfile": address.options.get("cert"),
+            "ssl_keyfile": address.options.get("key"),
+        }
+    never = Retry(NoBackoff(), 0)
+    if address.topology == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        return RedisCluster(startup_nodes=nodes, retry=never, **common)
+    if address.topology == "sentinel":
+        own = {
+            "username": address.options.get("sentinel_user"),
+            "password": address.options.get("sentinel_password"),
+        }
+        sentinel = Sentinel(
+            address.hosts, sentinel_kwargs={**common, **own, "retry": never}, db=address.database, **common
+        )
+        client: redis.Redis = sentinel.master_for(address.service, retry=never)
+        return client
+    ((host, port),) = address.hosts
+    return redis.Redis(host, port, address.database, retry=never, **common)
+
+
 @contextmanager
 def opened(address: str, mode: Mode, *, allow_volatile: bool = False) -> Iterator[Backend]:
     """The store at an address. Raises what `RedisServer` does."""
@@ -307,40 +342,8 @@ class RedisServer:
     # ---- the connection
 
     def _made(self) -> redis.Redis | RedisCluster:
-        address = self.address
-        common: dict[str, Any] = {
-            "username": address.user,
-            "password": address.password,
-            "socket_timeout": self.answer_seconds,
-            "socket_connect_timeout": min(CONNECT_SECONDS, self.answer_seconds),
-            "socket_keepalive": True,
-            "protocol": 2,
-        }
-        if address.secure:
-            common |= {
-                "ssl": True,
-                "ssl_ca_certs": address.options.get("ca"),
-                "ssl_certfile": address.options.get("cert"),
-                "ssl_keyfile": address.options.get("key"),
-            }
-        # What is sent again is decided here, by who knows whether it may be: the library must not.
-        never = Retry(NoBackoff(), 0)
         try:
-            if address.topology == "cluster":
-                nodes = [ClusterNode(host, port) for host, port in address.hosts]
-                return RedisCluster(startup_nodes=nodes, retry=never, **common)
-            if address.topology == "sentinel":
-                own = {
-                    "username": address.options.get("sentinel_user"),
-                    "password": address.options.get("sentinel_password"),
-                }
-                sentinel = Sentinel(
-                    address.hosts, sentinel_kwargs={**common, **own, "retry": never}, db=address.database, **common
-                )
-                client: redis.Redis = sentinel.master_for(address.service, retry=never)
-                return client
-            ((host, port),) = address.hosts
-            return redis.Redis(host, port, address.database, retry=never, **common)
+            return client_of(self.address, self.answer_seconds)
         except ERRORS as error:
             raise self._explained(error, "open it") from error
 
@@ -390,7 +393,7 @@ class RedisServer:
         if isinstance(error, MasterNotFoundError):  # its own text shows the library's objects
             text = f"no sentinel that answers names a server for {self.address.service!r}"
         told = f"cannot {attempt} (ledger {self.address.shown}): {text}"
-        word = _word(error)
+        word = word_of(error)
         match word:
             case "OOM":
                 return StoreFull(
@@ -672,7 +675,7 @@ _TEXTS: Final = (
 _PASSING: Final = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "TIMEOUT", "UNREACHED")
 
 
-def _word(error: Exception) -> str:
+def word_of(error: Exception) -> str:
     """The one word for what is wrong: the server's own, where it said one. A script's errors have it in their text."""
     for kind, word in _CLASSES:
         if isinstance(error, kind):
@@ -692,7 +695,7 @@ def _word(error: Exception) -> str:
 
 def _passing(error: Exception) -> bool:
     """Whether it may be over soon, and the same be asked again."""
-    return _word(error) in _PASSING
+    return word_of(error) in _PASSING
 
 
 @cache

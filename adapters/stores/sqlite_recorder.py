@@ -233,6 +233,18 @@ class SQLiteRecorder(Recorder):
         """Events that match, in order, of the positions `after` < position <= `upto`."""
         return self._events(query, after, upto)
 
+    def at(self, positions: Sequence[int]) -> Iterator[DCBSequencedEvent]:
+        """The events at these positions, which rise. One that was pruned, or is not there, is left out."""
+        select, upto = self._file.query, self.head()
+        block: Block | None = None
+        for position in positions:
+            if not 0 < position <= upto:
+                continue
+            if block is None or position > block.last:
+                ((first,),) = select("SELECT max(first) FROM event_block WHERE first <= ?", (position,))
+                block = self._block(select, first or 1)
+            yield from self._events_in(block, [position - block.first])
+
     def page(self, query: DCBQuery | None, after: int, upto: int, limit: int) -> list[DCBSequencedEvent]:
         """At most `limit` events that match, in order, of the positions `after` < position <= `upto`."""
         return list(islice(self._events(query, after, upto), limit))

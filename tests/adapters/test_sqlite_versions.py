@@ -78,6 +78,7 @@ def test_it_is_of_todays_format_when_it_was_written_and_goes_on_from_there(old, 
         "old.ledger",
         "old.ledger.checkpoints",
         "old.ledger.lock",
+        "old.ledger.trail",
     ]
     with app.opened(str(old), "read") as store:
         check(store)

@@ -143,7 +143,7 @@ def test_nothing_is_left_beside_the_ledger_but_its_own_files(tmp_path: Path):
     for _ in range(2):
         run("rebuild", "--ledger", path)
     names = {file.name.removeprefix("kept.ledger") for file in tmp_path.iterdir()}
-    assert names <= {"", ".lock", ".views", ".checkpoints", "-wal", "-shm"}
+    assert names <= {"", ".lock", ".views", ".checkpoints", ".trail", "-wal", "-shm"}
 
 
 def test_two_that_ask_at_once_both_get_the_answer(tmp_path: Path):

@@ -1,0 +1,149 @@
+"""Findings that opened, changed and healed while the engine ran: `LEDGER.changes`, beside the ledger.
+
+Findings follow from the log, and are asked for again and again; what is new about them since the last time is a change,
+with a number. The changes are kept apart from the ledger, for they say when something was noticed, which no replay of the
+same records can. `live.py` notes them, `adapters/http` tells of them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from adapters.ports import StoreError
+from projections.findings.rule import HEALED
+
+VERSION: Final = 1
+CHANGES_KEPT: Final = 100_000
+BUSY_SECONDS: Final = 5.0
+
+OPENED, CHANGED, HEALS, WITHDRAWN = "opened", "changed", "healed", "withdrawn"
+
+_TABLES = (
+    "CREATE TABLE change (number INTEGER PRIMARY KEY, time INTEGER, what TEXT, id TEXT, document TEXT)",
+    "CREATE TABLE known (id TEXT PRIMARY KEY, status TEXT, severity TEXT, document TEXT) WITHOUT ROWID",
+)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What is new about a finding. Numbers rise, also over a restart, and may skip."""
+
+    number: int
+    time: int
+    """Microseconds since 1970: when it was noticed."""
+    what: str
+    """`opened`, `healed`, `changed` (status or severity), `withdrawn` (later records showed that it never was)."""
+    finding: dict[str, Any]
+    """As in `netledger findings -o json`."""
+
+
+class Changes:
+    """Those of one ledger; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `StoreError` where the file cannot be made or read."""
+        self.path = path
+        self._changed = threading.Condition()
+        try:
+            with closing(self._connect()) as connection:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version != VERSION:
+                    connection.execute("BEGIN IMMEDIATE")
+                    for table in ("change", "known"):
+                        connection.execute(f"DROP TABLE IF EXISTS {table}")
+                    for statement in _TABLES:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {VERSION}")
+                    connection.execute("COMMIT")
+                rows = connection.execute("SELECT id, status, severity FROM known").fetchall()
+                (self.last,) = connection.execute("SELECT coalesce(max(number), 0) FROM change").fetchone()
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+        self._known: dict[str, tuple[str, str]] = {id: (status, severity) for id, status, severity in rows}
+
+    def note(self, findings: Iterable[Mapping[str, Any]], time: int) -> None:
+        """These are the findings now: what is new is written down, and whoever waits is told. Raises `StoreError`."""
+        now = {finding["id"]: finding for finding in findings}
+        changes: list[tuple[str, Mapping[str, Any]]] = []
+        for id, finding in now.items():
+            what = _what(self._known.get(id), (finding["status"], finding["severity"]))
+            if what:
+                changes.append((what, finding))
+        gone = [id for id in self._known if id not in now]
+        if not changes and not gone:
+            return
+        try:
+            with closing(self._connect()) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for id in gone:
+                    (document,) = connection.execute("SELECT document FROM known WHERE id = ?", (id,)).fetchone()
+                    changes.append((WITHDRAWN, json.loads(document)))
+                    connection.execute("DELETE FROM known WHERE id = ?", (id,))
+                number = self.last
+                for what, finding in changes:
+                    number += 1
+                    document = json.dumps(finding)
+                    connection.execute(
+                        "INSERT INTO change VALUES (?, ?, ?, ?, ?)", (number, time, what, finding["id"], document)
+                    )
+                    if what != WITHDRAWN:
+                        connection.execute(
+                            "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)",
+                            (finding["id"], finding["status"], finding["severity"], document),
+                        )
+                connection.execute("DELETE FROM change WHERE number <= ?", (number - CHANGES_KEPT,))
+                connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+        self._known = {id: (finding["status"], finding["severity"]) for id, finding in now.items()}
+        with self._changed:
+            self.last = number
+            self._changed.notify_all()
+
+    def after(self, number: int, timeout: float = 0.0) -> list[Change]:
+        """The changes with a higher number that are kept still, oldest first; waits for one where there is none.
+
+        Raises `StoreError`.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self.last > number, timeout)
+        if self.last <= number:
+            return []
+        try:
+            with closing(self._connect()) as connection:
+                rows = connection.execute(
+                    "SELECT number, time, what, document FROM change WHERE number > ? ORDER BY number LIMIT 1000",
+                    (number,),
+                ).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+        return [Change(number, time, what, json.loads(document)) for number, time, what, document in rows]
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    def _failed(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"the changes of findings {self.path} cannot be kept ({error}); see that there is room and permission, or move "
+            "that file away: the findings themselves are in the ledger"
+        )
+
+
+def _what(before: tuple[str, str] | None, now: tuple[str, str]) -> str:
+    if before == now:
+        return ""
+    if now[0] == HEALED:
+        return HEALS
+    if before is None or before[0] == HEALED:
+        return OPENED
+    return CHANGED

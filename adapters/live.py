@@ -1,0 +1,434 @@
+"""The live engine: decides records as they come, and raises and heals findings as they happen.
+
+One thread takes what `intake.py` put into the journal, lets it wait in the `Window` for what belongs before it, decides it
+as a replay would (`judging.Deciding`), and asks the rules. Questions are answered from what is decided by then. What comes
+later than the window waits a while, with others that do; then the engine goes back to a `Snapshot` from before it, decides
+again from there beside what is asked meanwhile, and switches over: a new generation. `adapters/http` asks it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+
+from adapters import report
+from adapters.app import Outcome, Store, end_of
+from adapters.authority import Verdict, record_of
+from adapters.changes import Change, Changes
+from adapters.checkpoints import Checkpoints
+from adapters.ingest import skew_of
+from adapters.intake import Intake, New
+from adapters.judging import Deciding, Judged
+from adapters.ledger import Ledger
+from adapters.ordering import Heads, Ordered, in_order
+from adapters.ports import StoreError
+from adapters.snapshots import Snapshot, Snapshots
+from adapters.stores import backends
+from adapters.window import Carried, Window, again
+from domain.decide import Command, decide_command
+from domain.events import REFUSED
+from domain.operations import OrderKey
+from domain.order import Sequencer
+from domain.resources import Key
+from projections.reading import Reading
+
+TICK_SECONDS: Final = 0.1
+SNAPSHOT_SECONDS: Final = 15.0
+SHARE: Final = 20
+"""What is done now and then (snapshots, verdicts, merges) takes at most one part in so many of the time."""
+MERGE_SHARE: Final = 4
+MERGE_SECONDS: Final = 2.0
+"""For how long late records wait for others, at least."""
+RETRY_SECONDS: Final = 5.0
+STEP_RECORDS: Final = 500
+"""How many records are decided before others may ask."""
+
+log = logging.getLogger(__name__)
+
+
+class Stand(msgspec.Struct, frozen=True):
+    """Where the engine has come to."""
+
+    generation: int
+    position: int
+    """Of the last event in the ledger; 0 when there is none."""
+    events: int
+    """Of the current generation."""
+    refusals: int
+    received: int
+    """Records in the journal."""
+    undecided: int
+    """Records that are in the journal and wait: for the reorder window, or for their turn."""
+    lag: float
+    """For how many seconds the oldest of them has waited."""
+    late: int
+    """Records that came later than the window, since this process began."""
+    merges: int
+    """How often a new generation was begun for them."""
+
+
+class Conflict(Exception):
+    """The resource changed since the position that a command was meant for. The message says at which position."""
+
+
+class Live:
+    """One ledger, open for writing, with an engine thread. All methods may be called from several threads."""
+
+    def __init__(self, store: Store, address: str, *, window: float = 5.0, patience: float | None = None) -> None:
+        """`address` is the ledger's; `window` and `patience` are in seconds."""
+        self._store = store
+        self._address = address
+        self._seconds = window
+        self._patience = None if patience is None else round(patience * 1_000_000)
+        self.intake = Intake(store.journal, self._told)
+        self._snapshots = Snapshots(backends.beside(address, "snapshots"), store.recorder)
+        self._changes = Changes(backends.beside(address, "changes"))
+        self._arrived: deque[New] = deque()
+        self._wake = threading.Condition()
+        self._turn = threading.RLock()  # whoever decides: the engine, or a command
+        self._fold = threading.Lock()  # whoever looks at what is folded, or folds
+        self._stopping = False
+        self._draining = False
+        self._failure: str | None = None
+        self._late = self._merges = self._taking = 0
+        self._next_snapshot = self._next_verdict = self._next_merge = 0.0
+        self._judged_upto: tuple[Any, ...] = ()
+        self._window = Window(store.journal, window)
+        self._deciding = Deciding(store.journal, Ledger(store.recorder), Judged(reading=Reading()))
+        self._document: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    # ---- asked by others
+
+    def start(self) -> None:
+        """Go on from where the last process was. Returns when questions can be answered. Raises `StoreError`."""
+        with self._turn:
+            self._go_back(None)
+            self._conclude()
+            self._keep_snapshot()
+        self._thread.start()
+
+    def stop(self, timeout: float = 8.0) -> bool:
+        """Decide what is waiting, write down where it stands; false where that was not done in time (nothing is lost)."""
+        with self._wake:
+            self._draining = self._stopping = True
+            self._wake.notify_all()
+        self._thread.join(timeout)
+        return not self._thread.is_alive() and self._failure is None
+
+    def stand(self) -> Stand:
+        """Where it has come to."""
+        ledger, reading = self._deciding.ledger, self._deciding.judged.reading
+        since = self._window.waiting_since()
+        with self._wake:
+            undecided = self._window.undecided + len(self._arrived) + self._taking
+        return Stand(
+            generation=ledger.generation,
+            position=ledger.head,
+            events=ledger.count,
+            refusals=reading.refusals,
+            received=self._store.journal.head(),
+            undecided=undecided,
+            lag=0.0 if since is None else max(time.monotonic() - since, 0.0),
+            late=self._late,
+            merges=self._merges,
+        )
+
+    def failure(self) -> str | None:
+        """Why the engine stands still (a full disk, a damaged ledger); `None` where it goes on."""
+        if self._failure is None and not self._stopping and not self._thread.is_alive():
+            return "the engine has not started"
+        return self._failure
+
+    def command(self, command: Command, expected: int | None = None) -> Verdict:
+        """Decide a command on what is decided so far; the same identity given twice is one event.
+
+        `expected` is the position of the last event on the resource that its sender knew.
+
+        Raises `Conflict` where another came since, and `StoreError`.
+        """
+        with self._turn:
+            ledger, reading = self._deciding.ledger, self._deciding.judged.reading
+            record = record_of(command)
+            if not self.intake.command(record):
+                for placed in ledger.concerning(command.key):
+                    if placed.event.record == record.identity and not placed.event.cause:
+                        refused = placed.event.type == REFUSED
+                        return Verdict(not refused, placed.event, placed.position, placed.event.reason)
+            resource = reading.world.get(command.key)
+            last = ledger.position_of(resource.last_at) if resource is not None else 0
+            if expected is not None and last != expected:
+                raise Conflict(
+                    f"{command.key} was last changed at position {last}, and {command.event} was meant for position "
+                    f"{expected}; look at it again, and give the command anew if it is still meant"
+                )
+            events = decide_command(reading.world, command)
+            with self._fold:
+                for event in events:
+                    reading.apply(event)
+                data = ledger.append(events)
+                for one in data:
+                    self._deciding.judged.count(one)
+            self._hurry()
+            return Verdict(events[0].type != REFUSED, events[0], ledger.head - len(events) + 1, events[0].reason)
+
+    def position_of(self, key: Key) -> int:
+        """The position of the last event that moved a live resource: what `expected` of a command is held to. 0 without."""
+        with self._fold:
+            resource = self._deciding.judged.reading.world.get(key)
+            return self._deciding.ledger.position_of(resource.last_at) if resource is not None else 0
+
+    def findings(self) -> dict[str, Any]:
+        """Where the ledger stands, coverage and findings as in `netledger replay -o json`, of what is decided so far.
+
+        `provisional` says how many records are not, and for how long the oldest of them has waited; and by how many positions
+        the ledger is ahead of this answer.
+        """
+        stand, document = self.stand(), self._document
+        behind = max(stand.position - document["ledger"]["head"], 0)
+        return {
+            **document,
+            "provisional": {"undecided": stand.undecided, "seconds": round(stand.lag, 3), "behind": behind},
+        }
+
+    def changes(self, after: int = 0, timeout: float = 0.0) -> list[Change]:
+        """The changes with a number above `after`, oldest first; waits for one where there is none yet."""
+        return self._changes.after(after, timeout)
+
+    def last_change(self) -> int:
+        """The number of the last change; 0 where there is none."""
+        last: int = self._changes.last
+        return last
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """What is folded, standing still meanwhile: be quick."""
+        with self._fold:
+            yield self._deciding.judged.reading
+
+    @contextmanager
+    def asked(self) -> Iterator[Store]:
+        """The store for one question, as it stands now."""
+        store = self._store
+        ledger = Ledger(store.recorder)
+        checkpoints = Checkpoints(backends.beside(self._address, "checkpoints"), ledger, store.recorder)
+        yield Store(store.container, store.recorder, store.journal, ledger, store.durability, checkpoints)
+
+    def rebuild(self) -> int:
+        """Fold everything again from the log, beside the engine, and switch over at once; gives how many events.
+
+        Raises `StoreError`.
+        """
+        while True:
+            ledger = Ledger(self._store.recorder)
+            judged = Judged(ledger.base)
+            for placed in ledger.events():
+                judged.fold(placed.event, placed.data)
+            with self._turn:
+                deciding = self._deciding
+                if deciding.ledger.generation != ledger.generation:
+                    continue  # what was folded is superseded
+                last = ledger.position_of(ledger.count) if ledger.count else 0
+                for placed in ledger.events(after=(ledger.count, last)):
+                    judged.fold(placed.event, placed.data)
+                fresh = Deciding(
+                    self._store.journal, deciding.ledger, judged, after=(judged.reading.at, deciding.ledger.head)
+                )
+                with self._fold:
+                    self._deciding = fresh
+                self._judged_upto = ()
+                return judged.reading.at
+
+    # ---- the engine
+
+    def _told(self, records: Sequence[New], source: int) -> None:
+        with self._wake:
+            self._arrived.extend(records)
+            self._wake.notify_all()
+
+    def _hurry(self) -> None:
+        with self._wake:
+            self._next_verdict = 0.0
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                if not self._arrived and not self._stopping:
+                    self._wake.wait(TICK_SECONDS)
+                arrived = list(self._arrived)
+                self._arrived.clear()
+                self._taking = len(arrived)
+                stopping = self._stopping
+            try:
+                with self._turn:
+                    if self._failure is not None:
+                        self._go_back(None)  # what is in memory may be ahead of what is on disk
+                        log.info("the engine goes on")
+                        self._failure = None
+                    self._step(arrived, everything=stopping)
+                    if stopping and not self._arrived:
+                        self._keep_snapshot()
+                        return
+            except Exception as error:
+                # The journal has the records: they are decided when the store can be written again.
+                reason = str(error)
+                if not isinstance(error, StoreError):
+                    log.exception("the engine failed")
+                    reason = f"{type(error).__name__}: {error}; this is a bug in netledger, please report it"
+                if self._failure is None:
+                    log.error("the engine stands still: %s", reason)
+                self._failure = reason
+                with self._wake:
+                    if self._stopping:
+                        return
+                    self._wake.wait_for(lambda: self._stopping, RETRY_SECONDS)
+
+    def _step(self, arrived: Sequence[New], *, everything: bool) -> None:
+        now, clock = time.monotonic(), time.time_ns() // 1000
+        for new in arrived:
+            if new.number > self._window.upto:  # else it was found in the journal already
+                self._window.add(new, now, clock)
+        self._taking = 0
+        self._decide(now, everything=everything)
+        if self._window.late and (everything or now >= self._next_merge):
+            self._merge(everything=everything)
+        if everything or now >= self._next_verdict:
+            self._conclude()
+            self._next_verdict = now + max(SHARE * (time.monotonic() - now), TICK_SECONDS)
+        if now >= self._next_snapshot:
+            self._keep_snapshot()
+
+    def _decide(self, now: float, *, everything: bool) -> None:
+        ripe = self._window.ripe(now, everything=everything)
+        while True:
+            with self._fold:
+                count = 0
+                for count, ordered in enumerate(ripe, 1):
+                    self._deciding.take(ordered)
+                    if count == STEP_RECORDS:
+                        break
+                self._deciding.flush()
+            if count < STEP_RECORDS:
+                return
+
+    def _merge(self, *, everything: bool) -> None:
+        """Decide again from before the late records, beside what is asked meanwhile."""
+        begun = time.monotonic()
+        late = len(self._window.late)
+        self._go_back(min(self._window.late.values()), everything=everything)
+        self._late += late
+        self._merges += 1
+        taken = time.monotonic() - begun
+        self._next_merge = time.monotonic() + max(MERGE_SHARE * taken, MERGE_SECONDS)
+        log.info("merged late records", extra={"records": late, "seconds": round(taken, 3)})
+
+    def _go_back(self, before: int | None, *, everything: bool = False) -> None:
+        """Go on from the newest snapshot that no record before that time is too late for, or from the beginning.
+
+        Without a time everything that the journal holds is decided by the end.
+        """
+        everything = everything or before is None
+        upto: int | None = None
+        while True:
+            ledger = Ledger(self._store.recorder)
+            snapshot = self._snapshots.newest(ledger, before, upto)
+            if snapshot is None:
+                self._begin(ledger)
+                return
+            window = Window(self._store.journal, self._seconds)
+            waited = window.restore(snapshot.window)
+            window.upto = snapshot.records
+            ripe = self._again(window, waited, snapshot.records, everything=everything)
+            first = next(ripe, None)
+            if not window.late:
+                break
+            upto = snapshot.position - 1  # it was not far enough
+        ledger.go_on(snapshot.place, snapshot.runs)
+        judged = Judged(reading=snapshot.reading, last_time=snapshot.last_time)
+        deciding = Deciding(self._store.journal, ledger, judged, after=(snapshot.place, snapshot.position))
+        for ordered in chain([first] if first is not None else [], ripe):
+            deciding.take(ordered)
+        if deciding.pending and not everything:
+            for ordered in window.ripe(time.monotonic(), everything=True):
+                deciding.take(ordered)
+        deciding.finish()
+        self._switch(window, deciding, snapshot.position)
+
+    def _again(self, window: Window, waited: Iterable[int], upto: int, *, everything: bool) -> Iterator[Ordered]:
+        """What the journal holds and a snapshot did not, as far as it was ripe."""
+        journal = self._store.journal
+        skews = {source.id: skew_of(source) for source in journal.sources()}
+        now, clock = time.monotonic(), time.time_ns() // 1000
+        for new in again(journal, waited, upto, skews):
+            window.add(new, now, clock)
+        return window.ripe(now, everything=everything, like=self._window)
+
+    def _begin(self, ledger: Ledger) -> None:
+        """Everything from the beginning, ordered on disk: there may be any number of records."""
+        journal = self._store.journal
+        window = Window(journal, self._seconds)
+        deciding = Deciding(journal, ledger, Judged(ledger.base))
+        sequencer: Sequencer[Carried] = Sequencer()
+        heads = Heads()
+        last: OrderKey | None = None
+        latest = 0
+        for ordered in in_order(journal, heads=heads, sequencer=sequencer):
+            deciding.take(ordered)
+            last = ordered.order
+            latest = max(latest, last.time)
+        deciding.finish()
+        window.go_on(sequencer, last, latest, heads.upto)
+        self._switch(window, deciding, 0)
+
+    def _switch(self, window: Window, deciding: Deciding, kept: int) -> None:
+        if deciding.generations:
+            self._snapshots.drop_behind(kept)
+        with self._fold:
+            self._window, self._deciding = window, deciding
+        self._judged_upto = ()
+
+    def _keep_snapshot(self) -> None:
+        begun = time.monotonic()
+        ledger, judged = self._deciding.ledger, self._deciding.judged
+        if not self._window.late:
+            self._snapshots.keep(
+                Snapshot(
+                    position=ledger.head,
+                    place=ledger.count,
+                    runs=ledger.runs_upto(ledger.count),
+                    records=self._window.upto,
+                    fed=self._window.fed,
+                    reading=judged.reading,
+                    last_time=judged.last_time,
+                    window=self._window.state(),
+                )
+            )
+        now = time.monotonic()
+        self._next_snapshot = now + max(SNAPSHOT_SECONDS, SHARE * (now - begun))
+
+    def _conclude(self) -> None:
+        """Ask the rules, and say what is new."""
+        store = self._store
+        judged, ledger = self._deciding.judged, self._deciding.ledger
+        end = end_of(store.journal)
+        if (oldest := self._window.oldest) is not None:
+            end = max(min(end, oldest), judged.last_time)  # what waits may be what is missed
+        upto = (ledger.generation, ledger.head, end)
+        if upto == self._judged_upto:
+            return
+        asked = Store(store.container, store.recorder, store.journal, ledger, store.durability)
+        with self._fold:
+            findings = judged.reading.conclude(end, lambda place: ledger.event_at(place).event, self._patience)
+            document = report.verdict(asked, Outcome([], judged, findings, end))
+        self._changes.note(document["findings"], time.time_ns() // 1000)
+        self._document = document
+        self._judged_upto = upto
