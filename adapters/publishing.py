@@ -20,16 +20,19 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from adapters.feeds.feed import FeedState, Health
 from adapters.live import Live, Stand
 from adapters.ports import StoreError
+from adapters.stores.backends import shown
 from domain.ipset import MEMBERS
+from domain.world import Resource
 from projections.reading import Reading
 
 INTERVAL_SECONDS: Final = 0.5
@@ -48,14 +51,15 @@ def vpc_statuses(reading: Reading) -> Hashes:
     found: Hashes = {}
     for key, resource in reading.world.live.items():
         if key.kind == "vpc":
-            standing = reading.standing(resource)
-            fields = {
-                path.removeprefix("status."): json.dumps(value)
-                for path, value in standing.lawful.items()
-                if value is not None
-            }
-            found[key.name] = {**fields, "drift": json.dumps(sorted(standing.drift))}
+            found[key.name] = {name: json.dumps(value) for name, value in vpc_status(reading, resource).items()}
     return found
+
+
+def vpc_status(reading: Reading, vpc: Resource) -> dict[str, Any]:
+    """What the status of one VPC should say, as far as it is known, and which fields say otherwise (`drift`)."""
+    standing = reading.standing(vpc)
+    fields = {path.removeprefix("status."): value for path, value in standing.lawful.items() if value is not None}
+    return {**fields, "drift": sorted(standing.drift)}
 
 
 def ipset_members(reading: Reading) -> Sets:
@@ -63,14 +67,22 @@ def ipset_members(reading: Reading) -> Sets:
     found: Sets = {}
     for key, resource in reading.world.live.items():
         if key.kind == "ipset":
-            members = reading.standing(resource).lawful.get(MEMBERS)
+            members = members_of(reading, resource)
             if members is not None:
-                found[f"{key.namespace}/{key.name}"] = frozenset(members)
+                found[f"{key.namespace}/{key.name}"] = members
     return found
+
+
+def members_of(reading: Reading, ipset: Resource) -> frozenset[str] | None:
+    """The members that belong in one ipset; `None` where that is not known."""
+    members = reading.standing(ipset).lawful.get(MEMBERS)
+    return None if members is None else frozenset(members)
 
 
 class Publisher:
     """Pushes the projections of an engine to one Redis server."""
+
+    kind: ClassVar[str] = "projections"
 
     def __init__(self, live: Live, address: str) -> None:
         """`address` is `redis://` or `rediss://`, with `?prefix=NAME` where it is to be another than `netledger`.
@@ -91,7 +103,10 @@ class Publisher:
                 retry=Retry(NoBackoff(), 0),
             )
         except ValueError as error:
-            raise StoreError(f"projections cannot be pushed to {url.hostname or address}: {error}") from error
+            raise StoreError(f"projections cannot be pushed to {url.hostname or shown(address)}: {error}") from error
+        self._health = Health(f"projections {shown(address)}")
+        self.sent = 0
+        self.dropped = 0
         self.failure: str | None = None
         self.position = 0
         """Up to which position all was pushed."""
@@ -105,14 +120,30 @@ class Publisher:
             wait = INTERVAL_SECONDS
             try:
                 self.push()
+                self._health.well()
             except redis.RedisError as error:
-                if self.failure is None:
-                    log.warning("projections are not pushed: %s", error)
-                self.failure = f"the Redis server that projections are pushed to does not answer: {error}"
+                self._failed(f"the Redis server that projections are pushed to does not answer: {error}")
+                wait = RETRY_SECONDS
+            except StoreError as error:
+                self._failed(str(error))
                 wait = RETRY_SECONDS
             if stopping:
                 return
             stop.wait(wait)
+
+    def state(self) -> FeedState:
+        """How it is now."""
+        return self._health.state()
+
+    def behind(self) -> int:
+        """By how many positions the engine is ahead of what is pushed."""
+        return max(self._live.stand().position - self.position, 0)
+
+    def _failed(self, why: str) -> None:
+        if self.failure is None:
+            log.warning("projections are not pushed: %s", why)
+        self.failure = why
+        self._health.failed(why)
 
     def push(self) -> None:
         """Push what changed since the last time. Raises `redis.RedisError`."""
@@ -152,6 +183,8 @@ class Publisher:
         self._pushed = vpcs, ipsets
         self._stand = stand.generation, stand.position
         self.position, self.failure = stand.position, None
+        self.sent += 1
+        self._health.delivered(str(stand.position))
 
     def _key(self, part: str, name: str) -> str:
         return f"{self._keys}{part}:{name}"

@@ -1,6 +1,7 @@
 """`/livez` and `/readyz`: whether the process answers, and whether it should be sent anything, check by check.
 
 As with a kube-apiserver, anybody may ask, and only who may read is told why a check fails; the log has it in any case.
+Whom the daemon tells stands there too, and one who does not answer is no reason to send it nothing.
 """
 
 from __future__ import annotations
@@ -46,6 +47,14 @@ class Readiness:
                 self._found, self._at = found, time.monotonic()
             return {**self._found, "stopping": "it is about to end" if self.stopping else ""}
 
+    def remarks(self) -> dict[str, str]:
+        """What is said, and makes nothing unready: of each who is told, what is wrong."""
+        found = {}
+        for outlet in self._service.outlets:
+            state = outlet.state()
+            found[state.name] = state.error or ("" if state.connected else "nothing was told yet")
+        return found
+
     def _all(self) -> dict[str, Callable[[], str]]:
         return {"ledger": self._ledger, "engine": self._engine, "disk": self._disk, "lag": self._lag}
 
@@ -75,7 +84,9 @@ def _tried(check: Callable[[], str]) -> str:
         return str(error) or type(error).__name__
 
 
-def told(name: str, checks: dict[str, str], *, verbose: bool, why: bool) -> tuple[int, str]:
+def told(
+    name: str, checks: dict[str, str], remarks: dict[str, str] | None = None, *, verbose: bool, why: bool
+) -> tuple[int, str]:
     """Status and text, as a kube-apiserver prints them."""
     failed = [check for check, wrong in checks.items() if wrong]
     if not failed and not verbose:
@@ -84,4 +95,7 @@ def told(name: str, checks: dict[str, str], *, verbose: bool, why: bool) -> tupl
         f"[-]{check} failed: {wrong if why else 'reason withheld'}" if wrong else f"[+]{check} ok"
         for check, wrong in checks.items()
     ]
+    # Where they are is told to who may read, and to nobody else.
+    for remark, wrong in (remarks or {}).items() if why else ():
+        lines.append(f"[!]{remark}: {wrong} (does not count)" if wrong else f"[+]{remark} ok")
     return (503 if failed else 200), "\n".join([*lines, f"{name} check {'failed' if failed else 'passed'}", ""])

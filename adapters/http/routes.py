@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.http import commands, ingest, metrics, openapi, questions
+from adapters.http import commands, ingest, metrics, openapi, projections, questions
 from adapters.http.access import ANYBODY, COMMAND, INGEST, READ, Actor, Denied
 from adapters.http.answers import Problem, answer
 from adapters.http.bodies import RETRY_AFTER
@@ -86,7 +86,7 @@ async def _readyz(request: Request, service: Service, actor: Actor) -> Response:
         why = True
     except Denied:
         why = False
-    status, text = told("readyz", checks, verbose=_flag(request, "verbose"), why=why)
+    status, text = told("readyz", checks, readiness.remarks(), verbose=_flag(request, "verbose"), why=why)
     return PlainTextResponse(text, status)
 
 
@@ -112,6 +112,11 @@ ROUTES: tuple[tuple[Described, Handler], ...] = (
     (openapi.HISTORY.by(READ), _asked(questions.history)),
     (openapi.NAMESPACED_HISTORY.by(READ), _asked(questions.history)),
     (openapi.EVENT.by(READ), _asked(questions.event)),
+    (openapi.VPC_STATUSES.by(READ), _asked(projections.vpc_status)),
+    (openapi.VPC_STATUS.by(READ), _asked(projections.vpc_status)),
+    (openapi.MEMBERSHIPS.by(READ), _asked(projections.memberships)),
+    (openapi.MEMBERSHIP.by(READ), _asked(projections.membership)),
+    (openapi.REBUILD.by(COMMAND), projections.rebuild),
     (openapi.METRICS.by(READ), _metrics),
     (openapi.OPENAPI.by(READ), _openapi),
     (openapi.LIVEZ.by(""), _livez),
