@@ -131,7 +131,7 @@ class Teller(ABC):
 
     def behind(self) -> int:
         """Changes since the last one that it was told of: at most, for numbers may skip."""
-        return 0 if self._number is None else max(self._live.last_change() - self._number, 0)
+        return max(self._live.last_change() - (self._number or 0), 0)
 
     def wanted(self, change: Change) -> bool:
         """Whether it is of a severity that is told of, and opens or ends.

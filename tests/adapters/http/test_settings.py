@@ -202,6 +202,7 @@ def test_a_check_of_what_is_right_begins_nothing(tmp_path: Path):
         "[+]address",
         "[+]certificate",
         "[+]access",
+        "[+]told",
     ]
     assert list(tmp_path.iterdir()) == []
 
