@@ -65,6 +65,9 @@ class KubernetesEvents(Teller):
         """Each that opens or ends, in their order."""
         for change in changes:
             if self.wanted(change) and change.is_open != change.was_open:
+                if _nowhere(change.finding["resource"]):
+                    self.drop(change.finding["id"], "no source says on which node the set lies (--node)")
+                    continue
                 if not self._has_room(stop):
                     return False
                 self._post(event(change, self._instance))
@@ -147,7 +150,7 @@ def _regarding(resource: dict[str, Any]) -> dict[str, Any]:
     kind = BY_NAME[resource["kind"]]
     if not kind.served:
         # An ipset is in a node's kernel: what is wrong with it is told on the node, whose Events go by its name.
-        node = resource["namespace"] or "unknown"
+        node = resource["namespace"]
         return {"apiVersion": "v1", "kind": "Node", "name": node, "uid": node}
     found = {
         "apiVersion": f"{kind.group}/v1" if kind.group else "v1",
@@ -157,6 +160,11 @@ def _regarding(resource: dict[str, Any]) -> dict[str, Any]:
         "uid": resource["uid"],
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _nowhere(resource: dict[str, Any]) -> bool:
+    """Whether there is no object that an Event could stand on."""
+    return not (BY_NAME[resource["kind"]].served or resource["namespace"])
 
 
 def _note(finding: dict[str, Any], what: str) -> str:

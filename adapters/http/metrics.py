@@ -155,7 +155,7 @@ def _told(service: Service) -> Iterator[Metric]:
     dropped = CounterMetricFamily("netledger_told_dropped", "What was refused for what it says.", labels=labels)
     for outlet in service.outlets:
         state = outlet.state()
-        who = (outlet.kind, state.name.partition(" ")[2])
+        who = (outlet.kind, state.name.rpartition(" ")[2])
         well.add_metric(who, int(state.connected))
         behind.add_metric(who, outlet.behind())
         last.add_metric(who, state.last)

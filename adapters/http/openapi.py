@@ -328,6 +328,12 @@ MEMBERSHIP = Described(
     ),
     problems=(400, 404, 503),
 )
+NODELESS_MEMBERSHIP = MEMBERSHIP._replace(
+    path="/v1/projections/ipset-membership/{name}",
+    name="nodelessIpsetMembership",
+    summary="The same of a set of which no source says on which node it lies.",
+    parameters=MEMBERSHIP.parameters[1:],
+)
 REBUILD = Described(
     "POST",
     "/v1/rebuild",

@@ -49,7 +49,7 @@ def memberships(request: Request, service: Service) -> Response:
 
 def membership(request: Request, service: Service) -> Response:
     """The members that belong in one ipset, as JSON or as an `ipset restore` input."""
-    key = Key("ipset", request.path_params["node"], request.path_params["name"])
+    key = Key("ipset", request.path_params.get("node", ""), request.path_params["name"])
     as_text = _wants_text(request)
     with service.live.reading() as reading:
         stand, resource = service.live.stand(), reading.world.live.get(key)

@@ -116,6 +116,7 @@ ROUTES: tuple[tuple[Described, Handler], ...] = (
     (openapi.VPC_STATUS.by(READ), _asked(projections.vpc_status)),
     (openapi.MEMBERSHIPS.by(READ), _asked(projections.memberships)),
     (openapi.MEMBERSHIP.by(READ), _asked(projections.membership)),
+    (openapi.NODELESS_MEMBERSHIP.by(READ), _asked(projections.membership)),
     (openapi.REBUILD.by(COMMAND), projections.rebuild),
     (openapi.METRICS.by(READ), _metrics),
     (openapi.OPENAPI.by(READ), _openapi),

@@ -97,6 +97,15 @@ def test_what_is_wrong_with_an_ipset_is_told_on_its_node():
     assert said["metadata"]["namespace"] == "default" and said["metadata"]["name"].startswith("kube-dst-abc.")
 
 
+def test_where_no_source_says_on_which_node_a_set_lies_there_is_nothing_to_tell_it_on(
+    engine: Noting, api: ApiServer, tmp_path: Path
+):
+    with telling(engine, api.kubeconfig(tmp_path)) as told:
+        engine.finds(finding("KUBE-DST-ABC", resource={"kind": "ipset", "uid": None}), finding())
+        until(lambda: caught_up(told) and api.written)
+    assert told.dropped == 1 and [one["regarding"]["name"] for one in api.written.values()] == ["shop"]
+
+
 def test_a_note_is_no_longer_than_the_api_server_takes(api: ApiServer):
     said = event(Change(1, 1_000_000, OPENED, finding(explanation="ü" * 5_000)), "here")
     assert api.write("default", said) == (201, "Created")

@@ -1,8 +1,9 @@
 """A stand-in for a kube-apiserver: discovery, lists and watches over HTTP on loopback, out of what a real one told a watch.
 
-It is no API server: it knows no rules, and takes no writes but Events. It replays recorded watch events as they were received,
-in chunks, with bookmarks and the 410 of the recording, in pages, for a token; and it does what a network does: answers late, or
-with an error, or breaks off in the middle of a line. The watch of `netledger` has been tried against this alone.
+It is no API server: it knows no rules, and takes no writes but Events. It replays recorded watch events as they were
+received, in chunks, with bookmarks and the 410 of the recording, in pages, for a token; and it does what a network does:
+answers late, or with an error, or breaks off in the middle of a line. The watch and the Events of `netledger` have been tried
+against this alone.
 """
 
 from __future__ import annotations
