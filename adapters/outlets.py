@@ -202,10 +202,11 @@ def answered(
 ) -> tuple[int, str]:
     """POST some JSON: the answer's status, and the beginning of what it says. Raises what the connection raises."""
     sent: Any = [("content-type", "application/json"), *headers]
+    until = time.monotonic() + ANSWER_SECONDS
     with client.stream("POST", path, content=content, headers=sent) as answer:
         said = b""
-        for piece in answer.iter_bytes(ANSWER_BYTES):
+        for piece in answer.iter_raw():
             said += piece
-            if len(said) >= ANSWER_BYTES:
+            if len(said) >= ANSWER_BYTES or time.monotonic() > until:
                 break
     return answer.status_code, " ".join(said[:ANSWER_BYTES].decode("utf-8", "replace").split())[:300]

@@ -127,6 +127,10 @@ class Publisher:
             except StoreError as error:
                 self._failed(str(error))
                 wait = RETRY_SECONDS
+            except Exception as error:
+                log.exception("this is a bug in netledger: %s", self._health.name)
+                self._failed(f"{type(error).__name__}; this is a bug in netledger, please report it")
+                wait = RETRY_SECONDS
             if stopping:
                 return
             stop.wait(wait)

@@ -184,7 +184,8 @@ def test_what_is_open_is_told_again_and_again_because_alertmanager_forgets(
 
 
 @pytest.mark.parametrize(
-    "fault", [("status", 500), ("status", 429), ("status", 404), ("status", 302), ("cut", 0), ("lost", 0)]
+    "fault",
+    [("status", 500), ("status", 429), ("status", 404), ("status", 302), ("cut", 0), ("endless", 500), ("lost", 0)],
 )
 def test_what_fails_is_told_again_until_it_is_heard(engine: Noting, webhook: Webhook, fault: tuple[str, float]):
     webhook.faults.extend([fault] * 3)

@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -29,8 +30,8 @@ class Webhook:
         """What was taken, a POST each."""
         self.heads: list[dict[str, str]] = []
         self.faults: deque[tuple[str, float]] = deque()
-        """What happens to the next requests: `("status", 500)`, `("hang", seconds)`, `("cut", 0)`, `("lost", 0)`: taken, but
-        its answer is lost."""
+        """What happens to the next requests: `("status", 500)`, `("hang", seconds)`, `("cut", 0)`, `("endless", 500)`, whose
+        answer has no end, and `("lost", 0)`: taken, but its answer is lost."""
         self.always: tuple[str, float] | None = None
         self.refused: set[str] = set()
         """Names of resources whose alerts it takes for wrong."""
@@ -142,7 +143,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("cut", "hang"):
             self.close_connection = True
             return
-        if fault == "status":
+        if fault == "endless":
+            self.send_response(int(value))
+            self.send_header("Content-Length", str(1 << 40))
+            self.end_headers()
+            with suppress(OSError):
+                while not self.at.closing.is_set():
+                    self.wfile.write(b"x" * (1 << 16))
+        elif fault == "status":
             self._answer(int(value), b'{"message":"as the test wants it"}' * 500)
         elif not self.at.let_in(head):
             self._answer(401, b"who?")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from adapters import app, report
+from adapters import live as live_engine
 from adapters.http.routes import application
 from adapters.http.service import Service
 from adapters.live import Live
@@ -120,6 +125,43 @@ def test_where_it_is_not_known_what_belongs_in_a_set_no_text_empties_it(client: 
     for query in ("", "?format=restore"):
         answer = ask(client, f"ipset-membership{unknown[0]}{query}")
         assert answer.status_code == 404 and "not known" in answer.json()["detail"]
+
+
+def test_figures_of_open_findings_follow_their_changes(
+    tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(live_engine, "SHARE", 1)
+    monkeypatch.setattr(live_engine, "MERGE_SECONDS", 0.05)
+    path, lines = tmp_path / "live.ledger", list(lines_of("mixed-small"))
+    seen: list[int] = []
+    with app.opened(str(path)) as store:
+        engine = Live(store, str(path), window=0.0)
+        engine.start()
+        ours = Service(engine, service.access, BOUNDS)
+
+        def agree() -> bool:
+            open_now: dict[str, str] = {}
+            for change in engine.changes():
+                open_now.pop(change.finding["id"], None)
+                if change.is_open:
+                    open_now[change.finding["id"]] = change.finding["rule"]
+            told: Counter[str] = Counter()
+            for rule, count in re.findall(
+                r'^netledger_findings_open{.*rule="(NL\d+)".*} (\d+)', ours.metrics.page().decode(), re.M
+            ):
+                told[rule] += int(count)
+            seen.append(len(open_now))
+            return engine.stand().undecided == 0 and +told == Counter(open_now.values())
+
+        for start in range(0, len(lines), 700):
+            engine.intake.inlet("webhook", "audit.k8s.io").take(lines[start : start + 700])
+            until = time.monotonic() + 10
+            while not agree():
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        engine.stop(60)
+        ours.close()
+    assert any(after < before for before, after in pairwise(seen)), "some healed on the way"
 
 
 def test_folding_again_takes_the_right_to_command_and_says_how_much_it_was(tmp_path: Path, service: Service):
