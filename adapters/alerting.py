@@ -25,16 +25,17 @@ import msgspec
 from adapters import report
 from adapters.changes import Change
 from adapters.live import Live
-from adapters.outlets import ANSWER_SECONDS, NotHeard, Refused, Teller, answered, masked
+from adapters.outlets import ANSWER_SECONDS, SEVERITIES, NotHeard, Refused, Teller
 from adapters.ports import StoreError
-from adapters.stores.backends import shown
-from projections.findings.rule import ERROR, HEALED, WARNING
+from adapters.stores.backends import masked, shown
+from projections.findings.rule import HEALED
 
 AGAIN_SECONDS: Final = 60.0
 PATH: Final = "/api/v2/alerts"
 ALERTS_A_POST: Final = 64
 ANNOTATION_CHARACTERS: Final = 4_000
-SEVERITIES: Final = (ERROR, WARNING)
+ANSWER_BYTES: Final = 2_000
+"""What is read of an answer: enough of it for a sentence."""
 _FOR_WHAT_IT_SAYS = (400, 413, 422)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN = frozenset({"alertname", "severity", "rule", "kind", "namespace", "name", "finding"})
@@ -60,6 +61,7 @@ class AlertWebhook(Teller):
     """Tells one webhook."""
 
     kind: ClassVar[str] = "alerts"
+    broken: ClassVar[tuple[type[Exception], ...]] = (httpx2.HTTPError, httpx2.InvalidURL)
 
     def __init__(self, live: Live, target: Target) -> None:
         """Raises `StoreError` for an address that is none."""
@@ -144,6 +146,21 @@ class AlertWebhook(Teller):
         return [] if path is None else [("authorization", f"Bearer {read_token(path)}")]
 
 
+def answered(
+    client: httpx2.Client, path: str, content: bytes, headers: Iterable[tuple[str, str]] = ()
+) -> tuple[int, str]:
+    """POST some JSON: the answer's status, and the beginning of what it says. Raises what the connection raises."""
+    sent: Any = [("content-type", "application/json"), *headers]
+    until = time.monotonic() + ANSWER_SECONDS
+    with client.stream("POST", path, content=content, headers=sent) as answer:
+        said = b""
+        for piece in answer.iter_raw():
+            said += piece
+            if len(said) >= ANSWER_BYTES or time.monotonic() > until:
+                break
+    return answer.status_code, " ".join(said[:ANSWER_BYTES].decode("utf-8", "replace").split())[:300]
+
+
 def read_token(path: Path) -> str:
     """The token in a file. Raises `NotHeard`, without a word of what stands there."""
     try:
@@ -189,7 +206,7 @@ def alert(
         "finding": finding["id"],
     }
     return {
-        "labels": {**(labels or {}), **{name: value for name, value in own.items() if value}},
+        "labels": {name: value for name, value in {**(labels or {}), **own}.items() if value},
         "annotations": {name: _shortened(text) for name, text in said.items() if text},
         "startsAt": _written(begins),
         **({"endsAt": _written(ends)} if ends is not None else {}),
@@ -207,14 +224,6 @@ def labels_of(given: Iterable[str]) -> dict[str, str]:
         if name in _OWN:
             raise StoreError(f"--alert-label {one}: {name} is what every alert says by itself; choose another name")
         found[name] = value
-    return found
-
-
-def severities_of(given: str) -> frozenset[str]:
-    """`error,warning` of `--alert-severity`. Raises `StoreError`."""
-    found = frozenset(word.strip() for word in given.split(","))
-    if wrong := found - set(SEVERITIES):
-        raise StoreError(f"--alert-severity: there is no {min(wrong)!r}; what there is: {', '.join(SEVERITIES)}")
     return found
 
 

@@ -22,11 +22,11 @@ from lightkube import ConfigError
 from lightkube.config.client_adapter import Client, ConnectionParams
 
 from adapters import report
-from adapters.alerting import SEVERITIES
+from adapters.alerting import answered
 from adapters.changes import OPENED, WITHDRAWN, Change
 from adapters.feeds.watch import configuration
 from adapters.live import Live
-from adapters.outlets import ANSWER_SECONDS, NotHeard, Teller, answered
+from adapters.outlets import ANSWER_SECONDS, SEVERITIES, NotHeard, Teller
 from domain.resources import BY_NAME
 from projections.findings.rule import HEALED
 
@@ -42,6 +42,7 @@ class KubernetesEvents(Teller):
     """Tells one cluster."""
 
     kind: ClassVar[str] = "kubernetes-events"
+    broken: ClassVar[tuple[type[Exception], ...]] = (httpx2.HTTPError, httpx2.InvalidURL, ConfigError)
 
     def __init__(
         self,

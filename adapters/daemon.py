@@ -16,13 +16,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import cast
 
 from adapters import app, logs, notify, outlets, tracing
+from adapters.feeds.feed import Feed, running
 from adapters.http.access import AccessError
 from adapters.http.routes import application
 from adapters.http.server import Limits, Server, bound, context_of
@@ -30,22 +31,21 @@ from adapters.http.service import Bounds, Service
 from adapters.live import Live
 from adapters.outlets import Outlet
 from adapters.ports import LedgerMissing, StoreError
-from adapters.settings import Settings, SettingsError, is_loopback
+from adapters.settings import Settings, SettingsError, is_loopback, shown_source
 from adapters.stores.backends import path_of, shown
-
-Feed = Callable[[Live], AbstractContextManager[object]]
-"""A source that delivers by itself for as long as the block lasts: a watch, a stream, a file that grows."""
 
 END_SECONDS = 9.5
 """From the first signal to the end of the process."""
 HTTP_SECONDS = 4.0
 """Of these, for requests in flight."""
+FEED_SECONDS = 2.0
+"""For each source to finish what it has in hand."""
 FILES = 65_536
 
 _log = logging.getLogger("netledger")
 
 
-def run(settings: Settings, feeds: Sequence[Feed] = ()) -> None:
+def run(settings: Settings) -> None:
     """Serve until a signal comes. Raises `SettingsError`, `AccessError`, `StoreError` and `OSError` where it cannot begin."""
     logs.begin(settings.log_format, settings.log_level)
     settings.require_safe()
@@ -72,12 +72,13 @@ def run(settings: Settings, feeds: Sequence[Feed] = ()) -> None:
         stack.callback(_stop, live, stopping)
         if settings.own_tokens.exists() and not had_token:
             _log.info("a token was made: %s", settings.own_tokens)
-        service = Service(live, access, _bounds(settings), settings.folder)
+        feeds = feeds_of(settings, live)
+        service = Service(live, access, _bounds(settings), settings.folder, feeds)
         stack.callback(service.close)
         service.outlets = told(settings, live, listener)
         stack.enter_context(outlets.running(service.outlets))
         for feed in feeds:
-            stack.enter_context(feed(live))
+            stack.enter_context(running(feed, feed.state().name, FEED_SECONDS))
         server = Server(application(service), listener, _limits(settings), settings.certificate, grace=HTTP_SECONDS)
         _raise_file_limit()
         fields = {"ledger": shown(settings.ledger), "seconds": round(time.monotonic() - began, 3)}
@@ -87,32 +88,51 @@ def run(settings: Settings, feeds: Sequence[Feed] = ()) -> None:
 
 def told(settings: Settings, live: Live, listener: socket.socket | None = None) -> list[Outlet]:
     """Whom the daemon tells. Raises `StoreError` where it cannot be meant so; that nobody answers is no reason."""
-    from adapters.alerting import AlertWebhook, Target, labels_of, severities_of
+    found: list[Outlet] = []
+    severities = outlets.severities_of(settings.alert_severity)
+    if settings.alert_webhook:
+        from adapters.alerting import AlertWebhook, Target, labels_of
 
-    severities, labels = severities_of(settings.alert_severity), labels_of(settings.alert_label)
-    found: list[Outlet] = [
-        AlertWebhook(
-            live,
-            Target(
+        for url in dict.fromkeys(settings.alert_webhook):
+            target = Target(
                 url=url,
                 token_file=settings.alert_token_file,
                 ca=settings.alert_ca,
                 severities=severities,
-                labels=labels,
+                labels={"cluster": settings.cluster or "", **labels_of(settings.alert_label)},
                 external_url=settings.external_url or _outward(settings, listener),
-            ),
-        )
-        for url in dict.fromkeys(settings.alert_webhook)
-    ]
+            )
+            found.append(AlertWebhook(live, target))
     if settings.kubernetes_events:
         from adapters.announcing import KubernetesEvents
 
-        found.append(KubernetesEvents(live, settings.kubeconfig, severities))
+        path = None if settings.kubeconfig is None else str(settings.kubeconfig)
+        found.append(KubernetesEvents(live, path, severities))
     if settings.publish:
         from adapters.publishing import Publisher
 
         found += [Publisher(live, address) for address in dict.fromkeys(settings.publish)]
     return found
+
+
+def feeds_of(settings: Settings, live: Live) -> list[Feed]:
+    """The sources that deliver by themselves. Raises `StoreError` for an address or a kubeconfig that cannot be used."""
+    # What none asks for is not imported: an API server's client alone takes as long as all the rest.
+    feeds: list[Feed] = []
+    if settings.watch:
+        from adapters.feeds.watch import Watch, known_to
+
+        path = None if settings.kubeconfig is None else str(settings.kubeconfig)
+        feeds.append(Watch(live.intake, path, cluster=settings.cluster, known=known_to(live)))
+    for address in settings.sources:
+        from adapters.feeds.redis_stream import RedisStream
+
+        feeds.append(RedisStream(live.intake, address))
+    for pattern in settings.follow:
+        from adapters.feeds.follow import Follow
+
+        feeds.append(Follow(live.intake, pattern))
+    return feeds
 
 
 def check(settings: Settings) -> Iterator[tuple[str, str, bool]]:
@@ -123,6 +143,7 @@ def check(settings: Settings) -> Iterator[tuple[str, str, bool]]:
         ("address", _check_address),
         ("certificate", _check_certificate),
         ("access", _check_access),
+        ("sources", _check_sources),
         ("told", _check_told),
     ):
         try:
@@ -335,10 +356,22 @@ def _check_access(settings: Settings) -> str:
 
 
 def _check_told(settings: Settings) -> str:
-    outlets = told(settings, cast(Live, None))
+    found = told(settings, cast(Live, None))
     for path in filter(None, (settings.alert_token_file, settings.alert_ca)):
         _readable(path)
-    return ", ".join(outlet.state().name for outlet in outlets) or "nobody: no webhook, no Events, no projections"
+    return ", ".join(outlet.state().name for outlet in found) or "nobody: no webhook, no Events, no projections"
+
+
+def _check_sources(settings: Settings) -> str:
+    told = ["the audit webhook"]
+    if settings.watch:
+        from adapters.feeds.watch import configuration
+
+        path = None if settings.kubeconfig is None else str(settings.kubeconfig)
+        told.append(f"a watch of {configuration(path).cluster.server}")
+    told += [shown_source(address) for address in settings.sources]
+    told += list(settings.follow)
+    return ", ".join(told)
 
 
 def _readable(path: Path) -> None:

@@ -12,18 +12,15 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final, Protocol
-from urllib.parse import urlsplit
-
-import httpx2
-from lightkube import ConfigError
+from typing import ClassVar, Final, Protocol
 
 from adapters.changes import OPENED, Change
 from adapters.feeds.feed import Backoff, FeedState, Health
 from adapters.live import Live
 from adapters.ports import StoreError
+from projections.findings.rule import ERROR, WARNING
 
 WAIT_SECONDS: Final = 0.5
 FIRST_SECONDS: Final = 0.5
@@ -31,8 +28,7 @@ MOST_SECONDS: Final = 60.0
 ANSWER_SECONDS: Final = 10.0
 END_SECONDS: Final = 1.5
 """For how long all outlets together are waited for at the end: what they had not told they tell after the next start."""
-ANSWER_BYTES: Final = 2_000
-"""What is read of an answer: enough of it for a sentence."""
+SEVERITIES: Final = (ERROR, WARNING)
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +81,8 @@ class Teller(ABC):
     """Tells of changes of findings, in their order, each at least once over any number of restarts."""
 
     kind: ClassVar[str]
+    broken: ClassVar[tuple[type[Exception], ...]] = ()
+    """What else its connection raises where it breaks."""
 
     def __init__(self, live: Live, who: str, name: str, severities: Collection[str]) -> None:
         """`who` names it among all that are told of this ledger, the same over restarts; `name` is for people."""
@@ -111,12 +109,13 @@ class Teller(ABC):
 
     def run(self, stop: threading.Event) -> None:
         """Tell until it is told to stop."""
+        broken: tuple[type[Exception], ...] = (NotHeard, StoreError, OSError, *self.broken)
         while not stop.is_set():
             try:
                 self._once(stop)
                 self._went_well()
                 continue
-            except (NotHeard, StoreError, ConfigError, httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            except broken as error:
                 self._went_wrong(" ".join(str(error).split()) or type(error).__name__)
             except Exception as error:
                 log.exception("this is a bug in netledger: %s", self._health.name)
@@ -186,27 +185,9 @@ class Teller(ABC):
         log.warning("%s: refused, and not told again: %s: %s", self._health.name, what, why)
 
 
-def masked(url: str) -> str:
-    """An address as it may be printed: whoever may send to it is not named, and what stands behind `?` neither."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(an address that cannot be read)"
-    host = parts.netloc.rpartition("@")[2]
-    secret = "***@" if "@" in parts.netloc else ""
-    return parts._replace(netloc=secret + host, query="***" if parts.query else "", fragment="").geturl()
-
-
-def answered(
-    client: httpx2.Client, path: str, content: bytes, headers: Iterable[tuple[str, str]] = ()
-) -> tuple[int, str]:
-    """POST some JSON: the answer's status, and the beginning of what it says. Raises what the connection raises."""
-    sent: Any = [("content-type", "application/json"), *headers]
-    until = time.monotonic() + ANSWER_SECONDS
-    with client.stream("POST", path, content=content, headers=sent) as answer:
-        said = b""
-        for piece in answer.iter_raw():
-            said += piece
-            if len(said) >= ANSWER_BYTES or time.monotonic() > until:
-                break
-    return answer.status_code, " ".join(said[:ANSWER_BYTES].decode("utf-8", "replace").split())[:300]
+def severities_of(given: str) -> frozenset[str]:
+    """`error,warning` of `--alert-severity`. Raises `StoreError`."""
+    found = frozenset(word.strip() for word in given.split(","))
+    if wrong := found - set(SEVERITIES):
+        raise StoreError(f"--alert-severity: there is no {min(wrong)!r}; what there is: {', '.join(SEVERITIES)}")
+    return found

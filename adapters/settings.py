@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 
 from adapters.http.access import Access, AccessError, Tokens, make_token, rights_of
 from adapters.http.server import Certificate
-from adapters.outlets import masked
-from adapters.stores.backends import beside, path_of, shown
+from adapters.stores.backends import beside, masked, path_of, shown
 
 
 class SettingsError(Exception):
@@ -33,6 +32,11 @@ class Settings(NamedTuple):
     client_ca: Path | None = None
     clients: tuple[str, ...] = ()
     allow_volatile: bool = False
+    watch: bool = False
+    kubeconfig: Path | None = None
+    cluster: str | None = None
+    sources: tuple[str, ...] = ()
+    follow: tuple[str, ...] = ()
     window: float = 5.0
     patience: float | None = None
     max_body: int = 64 << 20
@@ -53,7 +57,6 @@ class Settings(NamedTuple):
     alert_ca: Path | None = None
     external_url: str | None = None
     kubernetes_events: bool = False
-    kubeconfig: str | None = None
     publish: tuple[str, ...] = ()
     log_format: str = "auto"
     log_level: str = "info"
@@ -94,6 +97,10 @@ class Settings(NamedTuple):
         if self.no_auth and (self.tokens is not None or self.clients):
             raise SettingsError("--no-auth lets everybody in: leave it out, or leave --tokens and --client out")
         self._require_safe_alerts()
+        if self.kubeconfig is not None and not (self.watch or self.kubernetes_events):
+            raise SettingsError(
+                "--kubeconfig says how to reach the API server: add --watch or --kubernetes-events, or leave it out"
+            )
         if is_loopback(self.listen[0]):
             return
         missing = []
@@ -160,8 +167,17 @@ def shown_value(name: str, value: object) -> object:
     """A value as it may be printed."""
     if name == "ledger" and isinstance(value, str):
         return shown(value)
+    if name == "source" and isinstance(value, tuple | list):
+        return [shown_source(one) for one in value]
     if name == "alert_webhook" and isinstance(value, tuple):
         return tuple(masked(one) for one in value)
     if name == "publish" and isinstance(value, tuple):
         return tuple(shown(one) for one in value)
     return value
+
+
+def shown_source(address: str) -> str:
+    """A stream's address without its password."""
+    from adapters.feeds.redis_stream import read_address
+
+    return read_address(address).shown

@@ -23,7 +23,7 @@ from adapters.ports import Journal, LedgerDamaged
 from domain import evidence
 from domain.decide import COMMAND
 from domain.evidence import Shown
-from domain.operations import REMOVED, SEEN_GONE, OrderKey
+from domain.operations import REMOVED, SEEN_ABSENT, SEEN_GONE, OrderKey
 from domain.order import HOLD, Head, Sequencer
 
 SETTLED: Final = HOLD + 500_000
@@ -228,7 +228,7 @@ class Window:
         self.payloads.forget(one.number)
 
     def _is_decided(self, head: Head) -> bool:
-        if head.outcome == SEEN_GONE:
+        if head.outcome in (SEEN_GONE, SEEN_ABSENT):
             return head.uid in self._ended
         return self._sequencer.knows(head.uid, head.revision) and _twin(head) not in self._shown
 
@@ -356,7 +356,7 @@ def _twin(head: Head) -> tuple[str, int] | None:
     """What another source may show of the same: a revision of an object, or its end."""
     if not evidence.is_of_an_object(head):
         return None
-    return head.uid, 0 if head.outcome in (REMOVED, SEEN_GONE) else head.revision
+    return head.uid, 0 if head.outcome in (REMOVED, SEEN_GONE, SEEN_ABSENT) else head.revision
 
 
 def _joined(block: list[_Waiting]) -> Iterator[Shown]:

@@ -154,6 +154,27 @@ _OPTIONS = (
         multiple=True,
     ),
     _flag("allow-volatile", "Also keep the ledger on a server that may forget what it acknowledged."),
+    _flag("watch", "Also watch the API server: list what there is, and take every change of it."),
+    _option(
+        "kubeconfig", "How to reach the API server; else KUBECONFIG, or the service account in a pod.", "FILE", _FILE
+    ),
+    _option(
+        "cluster",
+        "What the cluster is called among the sources and in alerts, the same over restarts; else by its URL.",
+        "NAME",
+    ),
+    _option(
+        "source",
+        "Also read a Redis stream: redis://HOST/DB/STREAM?group=NAME. May be given often.",
+        "URL",
+        multiple=True,
+    ),
+    _option(
+        "follow",
+        "Also read a file that grows, over its rotation, or all of a pattern. May be given often.",
+        "PATH",
+        multiple=True,
+    ),
     _option(
         "window",
         "For how long records are waited for that overtook each other, in seconds.",
@@ -195,7 +216,6 @@ _OPTIONS = (
     _option("alert-ca", "Who signs the webhooks' certificates (PEM).", "FILE", _FILE),
     _option("external-url", "Where people reach this daemon: alerts lead there.", "URL"),
     _flag("kubernetes-events", "Write a Kubernetes Event on a resource when a finding of it opens or heals."),
-    _option("kubeconfig", "How to reach the API server; else KUBECONFIG, or the service account of the pod.", "FILE"),
     _option(
         "publish",
         "Push VPC status and ipset membership to that Redis server: redis://HOST/0?prefix=NAME. May be given often.",
@@ -234,7 +254,7 @@ def serve(**given: Any) -> None:
     if not given["ledger"]:
         fail("which ledger? Give --ledger FILE, or set NETLEDGER_LEDGER; it is made where there is none")
     told = {name: value for name, value in given.items() if name not in _LOCAL}
-    told["clients"] = told.pop("client")
+    told["clients"], told["sources"] = told.pop("client"), told.pop("source")
     settings = Settings(**told)
     if given["check"]:
         _check(settings)

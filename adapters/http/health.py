@@ -10,7 +10,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter
@@ -47,13 +47,26 @@ class Readiness:
                 self._found, self._at = found, time.monotonic()
             return {**self._found, "stopping": "it is about to end" if self.stopping else ""}
 
-    def remarks(self) -> dict[str, str]:
-        """What is said, and makes nothing unready: of each who is told, what is wrong."""
-        found = {}
+    def notes(self) -> list[str]:
+        """How the sources are that are fetched, and those who are told. One that cannot be reached makes nothing unready."""
+        lines = []
+        for feed in self._service.feeds:
+            state = feed.state()
+            for one in (state, *state.parts):
+                name = one.name if one is state else f"{state.name} {one.name}"
+                if one.error:
+                    lines.append(f"[!]source {name}: {one.error}")
+                elif one.waits:
+                    lines.append(f"[!]source {name} waits: {one.waits}")
+                else:
+                    lines.append(f"[+]source {name} {'ok' if one.connected else 'is not connected yet'}")
         for outlet in self._service.outlets:
             state = outlet.state()
-            found[state.name] = state.error or ("" if state.connected else "nothing was told yet")
-        return found
+            if state.error:
+                lines.append(f"[!]{state.name}: {state.error}")
+            else:
+                lines.append(f"[+]{state.name} {'ok' if state.connected else 'was told nothing yet'}")
+        return lines
 
     def _all(self) -> dict[str, Callable[[], str]]:
         return {"ledger": self._ledger, "engine": self._engine, "disk": self._disk, "lag": self._lag}
@@ -84,10 +97,8 @@ def _tried(check: Callable[[], str]) -> str:
         return str(error) or type(error).__name__
 
 
-def told(
-    name: str, checks: dict[str, str], remarks: dict[str, str] | None = None, *, verbose: bool, why: bool
-) -> tuple[int, str]:
-    """Status and text, as a kube-apiserver prints them."""
+def told(name: str, checks: dict[str, str], notes: Sequence[str] = (), *, verbose: bool, why: bool) -> tuple[int, str]:
+    """Status and text, as a kube-apiserver prints them; `notes` fail nothing."""
     failed = [check for check, wrong in checks.items() if wrong]
     if not failed and not verbose:
         return 200, "ok"
@@ -95,7 +106,5 @@ def told(
         f"[-]{check} failed: {wrong if why else 'reason withheld'}" if wrong else f"[+]{check} ok"
         for check, wrong in checks.items()
     ]
-    # Where they are is told to who may read, and to nobody else.
-    for remark, wrong in (remarks or {}).items() if why else ():
-        lines.append(f"[!]{remark}: {wrong} (does not count)" if wrong else f"[+]{remark} ok")
+    lines += notes if why else ()
     return (503 if failed else 200), "\n".join([*lines, f"{name} check {'failed' if failed else 'passed'}", ""])

@@ -133,9 +133,29 @@ class _Engine(Collector):
             "netledger_followers_dropped", "Streams ended because they read too slowly.", service.followers.dropped
         )
         yield from _told(service)
+        yield from self._feeds()
         about = InfoMetricFamily("netledger_build", "The version.")
         about.add_metric((), {"version": _version(), "python": sys.version.split()[0]})
         yield about
+
+    def _feeds(self) -> Iterator[Metric]:
+        connected = GaugeMetricFamily(
+            "netledger_source_connected", "1 where a source that is fetched could deliver now.", labels=("source",)
+        )
+        last = GaugeMetricFamily(
+            "netledger_source_delivered_timestamp_seconds", "When it delivered last.", labels=("source",)
+        )
+        failures = CounterMetricFamily(
+            "netledger_source_failures", "How often it could not be reached or read.", labels=("source",)
+        )
+        for feed in self._service.feeds:
+            state = feed.state()
+            for one in (state, *state.parts):
+                name = one.name if one is state else f"{state.name} {one.name}"
+                connected.add_metric((name,), int(one.connected))
+                last.add_metric((name,), one.last)
+                failures.add_metric((name,), one.failures)
+        yield from (connected, last, failures)
 
 
 def _told(service: Service) -> Iterator[Metric]:

@@ -86,7 +86,8 @@ async def _readyz(request: Request, service: Service, actor: Actor) -> Response:
         why = True
     except Denied:
         why = False
-    status, text = told("readyz", checks, readiness.remarks(), verbose=_flag(request, "verbose"), why=why)
+    notes = readiness.notes() if why else ()
+    status, text = told("readyz", checks, notes, verbose=_flag(request, "verbose"), why=why)
     return PlainTextResponse(text, status)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from adapters.feeds.feed import Feed
 from adapters.http.access import Access
 from adapters.http.bodies import Room
 from adapters.http.following import Followers
@@ -35,12 +36,15 @@ class Bounds(NamedTuple):
 class Service:
     """One of it, made by `adapters/daemon.py`, and given to every handler."""
 
-    def __init__(self, live: Live, access: Access, bounds: Bounds, folder: Path | None = None) -> None:
-        """`folder` is where the ledger's file is; `None` where a server keeps it."""
+    def __init__(
+        self, live: Live, access: Access, bounds: Bounds, folder: Path | None = None, feeds: Sequence[Feed] = ()
+    ) -> None:
+        """`folder` is where the ledger's file is; `None` where a server keeps it. `feeds` deliver by themselves."""
         self.live = live
         self.access = access
         self.bounds = bounds
         self.folder = folder
+        self.feeds = feeds
         self.room = Room(bounds.in_flight)
         self.metrics = Metrics(self)
         self.followers = Followers(live, bounds.streams)

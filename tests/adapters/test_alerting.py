@@ -20,11 +20,12 @@ import pytest
 import trustme
 
 from adapters import alerting, app, live, logs, outlets
-from adapters.alerting import AlertWebhook, Target, alert, labels_of, severities_of
+from adapters.alerting import AlertWebhook, Target, alert, labels_of
 from adapters.changes import OPENED, Change
 from adapters.live import Live
-from adapters.outlets import Outlet, masked
+from adapters.outlets import Outlet, severities_of
 from adapters.ports import StoreError
+from adapters.stores.backends import masked
 from projections.findings.rule import HEALED, OPEN, PENDING, UNKNOWN
 from tests.adapters.noting import Noting, finding
 from tests.replaying import lines_of

@@ -56,7 +56,8 @@ def test_without_anything_said_the_defaults_are_those_of_the_settings(ran: list[
 
 
 def test_every_setting_has_one_option_and_one_variable():
-    names = {("clients" if option.name == "client" else option.name) for option in settings()}
+    several = {"client": "clients", "source": "sources"}
+    names = {several.get(str(option.name), option.name) for option in settings()}
     assert names == set(Settings._fields)
     for option in settings():
         assert option.envvar == f"NETLEDGER_{str(option.name).upper()}"
@@ -67,7 +68,7 @@ def test_every_setting_has_one_option_and_one_variable():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("listne = 'x'", "no key 'listne'; did you mean listen?"),
+        ("listne = 'x'", "no key 'listne'; did you mean listen"),
         ("max_bdy = 1", "did you mean max-body or"),
         ("[limits]\nbody = 1", "no key 'limits'"),
         ("check = true", "no key 'check'"),
@@ -202,6 +203,7 @@ def test_a_check_of_what_is_right_begins_nothing(tmp_path: Path):
         "[+]address",
         "[+]certificate",
         "[+]access",
+        "[+]sources",
         "[+]told",
     ]
     assert list(tmp_path.iterdir()) == []
@@ -258,3 +260,19 @@ def test_a_check_looks_at_certificates(tmp_path: Path):
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path):
     says, right = looked(Settings(str(tmp_path / "none" / "l"), ("127.0.0.1", 0)))["ledger"]
     assert not right and str(tmp_path / "none") in says
+
+
+def test_a_check_names_the_sources_and_no_password(tmp_path: Path):
+    (tmp_path / "kubeconfig").write_text("clusters: []\n")
+    given = Settings(
+        ledger=str(tmp_path / "shop.ledger"),
+        sources=("redis://me:secret@127.0.0.1:1/0/audit?group=g",),
+        follow=("/var/log/audit.log",),
+    )
+    says, right = looked(given)["sources"]
+    assert right and "/var/log/audit.log" in says and "audit" in says and "secret" not in says
+    says, right = looked(given._replace(watch=True, kubeconfig=tmp_path / "kubeconfig"))["sources"]
+    assert not right and "kubeconfig" in says
+    assert not looked(given._replace(sources=("redis://127.0.0.1:1/0",)))["sources"][1]
+    with pytest.raises(SettingsError, match="add --watch"):
+        Settings(ledger="x", kubeconfig=tmp_path / "kubeconfig").require_safe()
