@@ -12,12 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from adapters import publishing, report
+from adapters import report
 from adapters.http.access import Actor
 from adapters.http.answers import Problem, answer, tagged
 from adapters.http.service import Service
 from adapters.live import Stand
 from domain.resources import Key
+from projections import lawful
 
 
 def vpc_status(request: Request, service: Service) -> Response:
@@ -29,7 +30,7 @@ def vpc_status(request: Request, service: Service) -> Response:
         found = [live[named]] if named in live else []
         if named is None:
             found = sorted((one for key, one in live.items() if key.kind == "vpc"), key=lambda one: one.key)
-        rows = [{"name": one.key.name, **publishing.vpc_status(reading, one)} for one in found]
+        rows = [{"name": one.key.name, **lawful.vpc_status(reading, one)} for one in found]
     if named is None:
         return tagged(request, {"vpcs": rows, **_at(stand, service)}, stand.position)
     if not rows:
@@ -41,7 +42,7 @@ def memberships(request: Request, service: Service) -> Response:
     """The members that belong in each ipset of which that is known."""
     node = request.query_params.get("node")
     with service.live.reading() as reading:
-        stand, found = service.live.stand(), publishing.ipset_members(reading)
+        stand, found = service.live.stand(), lawful.ipset_members(reading)
     rows = [_row(path, members) for path, members in sorted(found.items())]
     rows = [row for row in rows if node in (None, row["node"])]
     return tagged(request, {"ipsets": rows, **_at(stand, service)}, stand.position)
@@ -56,7 +57,7 @@ def membership(request: Request, service: Service) -> Response:
         if resource is None:
             raise Problem(404, f"there is no {key}; /v1/projections/ipset-membership lists them")
         try:
-            members = publishing.members_of(reading, resource)
+            members = lawful.members_of(reading, resource)
             lines = report.ipset_save(reading, resource) if as_text or members is None else []
         except report.NotKnown as error:
             raise Problem(404, str(error)) from None

@@ -19,8 +19,8 @@ from adapters import live as live_engine
 from adapters.http.routes import application
 from adapters.http.service import Service
 from adapters.live import Live
-from adapters.publishing import ipset_members, vpc_statuses
 from adapters.sources.dialect import About
+from projections.lawful import ipset_members, vpc_statuses
 from tests.adapters.http.conftest import BOUNDS, OPERATOR, READER, as_
 from tests.adapters.http.double import Double
 from tests.replaying import lines_of, timeline
