@@ -105,6 +105,7 @@ class Live:
         self._window = Window(store.journal, window)
         self._deciding = Deciding(store.journal, Ledger(store.recorder), Judged(reading=Reading()))
         self._document: dict[str, Any] = {}
+        self._is_whole = False  # whether nothing waited when that was made
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     # ---- asked by others
@@ -190,14 +191,17 @@ class Live:
     def findings(self) -> dict[str, Any]:
         """Where the ledger stands, coverage and findings as in `netledger replay -o json`, of what is decided so far.
 
-        `provisional` says how many records are not, and for how long the oldest of them has waited; and by how many positions
-        the ledger is ahead of this answer.
+        `provisional` says how many records are not, and for how long the oldest of them has waited; `settled` whether this
+        answer is of all that came.
         """
-        stand, document = self.stand(), self._document
-        behind = max(stand.position - document["ledger"]["head"], 0)
+        stand, document, whole = self.stand(), self._document, self._is_whole
+        said = document["ledger"]
+        settled = (
+            whole and not stand.undecided and (said["generation"], said["head"]) == (stand.generation, stand.position)
+        )
         return {
             **document,
-            "provisional": {"undecided": stand.undecided, "seconds": round(stand.lag, 3), "behind": behind},
+            "provisional": {"undecided": stand.undecided, "seconds": round(stand.lag, 3), "settled": settled},
         }
 
     def changes(self, after: int = 0, timeout: float = 0.0) -> list[Change]:
@@ -435,9 +439,10 @@ class Live:
         store = self._store
         judged, ledger = self._deciding.judged, self._deciding.ledger
         end = end_of(store.journal)
+        is_whole = not self._window.undecided
         if (oldest := self._window.oldest) is not None:
             end = max(min(end, oldest), judged.last_time)  # what waits may be what is missed
-        upto = (ledger.generation, ledger.head, end)
+        upto = (ledger.generation, ledger.head, end, is_whole)
         if upto == self._judged_upto:
             return
         asked = Store(store.container, store.recorder, store.journal, ledger, store.durability)
@@ -445,5 +450,5 @@ class Live:
             findings = judged.reading.conclude(end, lambda place: ledger.event_at(place).event, self._patience)
             document = report.verdict(asked, Outcome([], judged, findings, end))
         self._changes.note(document["findings"], time.time_ns() // 1000)
-        self._document = document
+        self._document, self._is_whole = document, is_whole
         self._judged_upto = upto

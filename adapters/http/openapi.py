@@ -90,8 +90,12 @@ def _answered(name: str, schema: Json) -> Json:
             "provisional": {
                 "type": "object",
                 "description": "What may still change this answer: records that wait in the reorder window, and since when.",
-                "required": ["undecided", "seconds"],
-                "properties": {"undecided": {"type": "integer"}, "seconds": {"type": "number"}},
+                "required": ["undecided", "seconds", "settled"],
+                "properties": {
+                    "undecided": {"type": "integer"},
+                    "seconds": {"type": "number"},
+                    "settled": {"type": "boolean"},
+                },
             },
             "coverage": _ref("coverage"),
         },

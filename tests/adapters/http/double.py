@@ -102,7 +102,7 @@ class Double(Live):
         return Ledger(self.store.recorder).position_of(resource.last_at) if resource is not None else 0
 
     def findings(self) -> dict[str, Any]:
-        return {**self._bring_up()[1], "provisional": {"undecided": 0, "seconds": 0.0}}
+        return {**self._bring_up()[1], "provisional": {"undecided": 0, "seconds": 0.0, "settled": True}}
 
     def changes(self, after: int = 0, timeout: float = 0.0) -> list[Change]:
         with self._changed:

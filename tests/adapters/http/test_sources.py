@@ -53,7 +53,7 @@ def found(address: tuple[str, int], wanted: int) -> dict[str, Any]:
         received = float(
             next(line.split()[1] for line in metrics.splitlines() if line.startswith("netledger_journal_records "))
         )
-        if received >= wanted and not provisional["undecided"] and not provisional["behind"]:
+        if received >= wanted and provisional["settled"]:
             return document
         time.sleep(0.1)
     raise AssertionError((received, wanted, provisional))
