@@ -19,6 +19,7 @@ from adapters.intake import Intake, New
 from adapters.judging import Judged
 from adapters.ledger import Ledger
 from adapters.live import Conflict, Live, Stand
+from adapters.trail_index import Trail
 from domain.decide import Command
 from domain.resources import Key
 from projections.reading import Reading
@@ -121,4 +122,11 @@ class Double(Live):
     def asked(self) -> Iterator[Store]:
         with self._lock:
             self._bring_up()
-            yield self.store._replace(ledger=Ledger(self.store.recorder))
+            ledger = Ledger(self.store.recorder)
+            yield self.store._replace(ledger=ledger, trail=Trail(None, ledger, self.store.recorder))
+
+    @contextmanager
+    def outcome(self) -> Iterator[tuple[Store, Outcome]]:
+        with self._lock:
+            store = self.store._replace(ledger=Ledger(self.store.recorder))
+            yield store, app.conclude(store, self._bring_up()[0], [])
