@@ -15,6 +15,7 @@ from adapters import app, report
 from adapters.app import Outcome, Store
 from adapters.authority import Authority, Verdict
 from adapters.changes import Change
+from adapters.checkpoints import Checkpoints
 from adapters.intake import Intake, New
 from adapters.judging import Judged
 from adapters.ledger import Ledger
@@ -123,7 +124,9 @@ class Double(Live):
         with self._lock:
             self._bring_up()
             ledger = Ledger(self.store.recorder)
-            yield self.store._replace(ledger=ledger, trail=Trail(None, ledger, self.store.recorder))
+            recorder, kept = self.store.recorder, self.store.checkpoints
+            checkpoints = None if kept is None else Checkpoints(kept.path, ledger, recorder)
+            yield self.store._replace(ledger=ledger, checkpoints=checkpoints, trail=Trail(None, ledger, recorder))
 
     @contextmanager
     def outcome(self) -> Iterator[tuple[Store, Outcome]]:
