@@ -438,7 +438,7 @@ def test_an_answer_about_what_there_is_is_what_the_document_says(
     path: str, places: dict[str, str], query: dict[str, Any], knowing: None
 ):
     # Of made-up names, which is what schemathesis asks about, there is nothing to be told.
-    case = described[path]["GET"].Case(path_parameters=places, query=query, headers=as_(OPERATOR))
+    case: Any = described[path]["GET"].Case(path_parameters=places, query=query, headers=as_(OPERATOR))
     response = case.call_and_validate(excluded_checks=CHECKS.get_by_names(["ignored_auth"]))
     assert response.status_code == 200, response.text
 
