@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from adapters.http.following import Followers
 from adapters.http.routes import ROUTES, application
 from adapters.http.service import Service
 from adapters.ports import StoreError
+from benchmarks import routes as benchmark
 from tests.adapters.conftest import LONG_SEARCH
 from tests.adapters.http.conftest import BOUNDS, OPERATOR, READER, SENDER, as_
 from tests.adapters.http.double import Double
@@ -286,6 +288,13 @@ def test_a_question_that_cannot_be_answered_is_told_why(incident: TestClient, pa
     answer = ask(incident, path)
     assert answer.status_code == status
     assert says in answer.json().get("detail", "")
+
+
+def test_what_the_benchmark_asks_are_questions(incident: TestClient):
+    for name, path in benchmark.routes(Random(1)).items():
+        assert ask(incident, path()).status_code in (200, 404), name
+    found = ask(incident, "/v1/known").json()
+    assert "alice" in found["actors"] and "patch" in found["verbs"] and "VPCCreated" in found["types"]
 
 
 def test_what_was_decided_again_is_gone_and_the_answer_says_from_where_to_ask(client: TestClient, live: Double):
