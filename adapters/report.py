@@ -136,7 +136,7 @@ def resource_document(resource: Resource, standing: Standing) -> dict[str, Any]:
 
 
 def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = None) -> list[dict[str, Any]]:
-    """The live resources of a kind as they were at a moment; at least that of a `key`, where one is asked for."""
+    """The live resources of a kind as they were at a moment; at least that of a `key`, where one is asked for and was there."""
     if store.checkpoints is None or not kind.served:
         # What belongs in an ipset follows from all that its owners ever wrote: no checkpoint holds that.
         reading = fold(store.ledger, moment).reading
@@ -145,8 +145,9 @@ def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = Non
             for resource in reading.resources()
             if resource.key.kind == kind.name
         ]
-    if key is not None and kind.name not in STANDINGS and (one := store.checkpoints.resource_at(key, moment)):
-        return [resource_document(one, Standing())]
+    if key is not None and kind.name not in STANDINGS:
+        one = store.checkpoints.resource_at(key, moment)
+        return [resource_document(one, Standing())] if one is not None else []
     world, _ = store.checkpoints.world_at(moment)
     return [
         resource_document(resource, standing_in(world, resource))
