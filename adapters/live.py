@@ -114,7 +114,6 @@ class Live:
         with self._turn:
             self._go_back(None)
             self._conclude()
-            self._keep_snapshot()
         self._upkeep.start()
         self._thread.start()
 

@@ -136,7 +136,7 @@ def resource_document(resource: Resource, standing: Standing) -> dict[str, Any]:
 
 
 def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = None) -> list[dict[str, Any]]:
-    """The live resources of a kind as they were at a moment; at least that of a `key`, where one is asked for and was there."""
+    """The live resources of a kind as they were at a moment; at least that of a `key`, where one is asked for."""
     if store.checkpoints is None or not kind.served:
         # What belongs in an ipset follows from all that its owners ever wrote: no checkpoint holds that.
         reading = fold(store.ledger, moment).reading
