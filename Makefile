@@ -35,10 +35,11 @@ fuzz: $(STAMP) ## feed damaged input to every reader for SECONDS (60), guided by
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3,<4'
 	$(BIN)/python -m tests.fuzzing.readers $(SECONDS)
 
-check: $(STAMP) ## lint and type-check
+check: $(STAMP) ## lint and type-check, what the daemon is run with too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	deploy/check.sh "$(CURDIR)/$(BIN)"
 
 docs: $(STAMP) ## regenerate the generated pages of docs/
 	$(BIN)/python -m adapters.documentation
@@ -52,8 +53,14 @@ postgres: $(STAMP) ## start a PostgreSQL server to try a ledger on; Ctrl-C stops
 redis: $(STAMP) ## start a Redis server to keep ledgers on, to try it; Ctrl-C stops it
 	@$(BIN)/python -m tests.servers.redis_server
 
-lock: ## resolve requirements.lock again (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
+UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
+IMAGE_LOCK := $(UV_LOCK) --no-annotate --python-version 3.12 --constraint requirements.lock
+
+lock: ## resolve requirements.lock again, and the image's two from it (needs uv)
+	$(UV_LOCK) --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	$(IMAGE_LOCK) pyproject.toml -o deploy/docker/run.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+		| $(IMAGE_LOCK) - -o deploy/docker/build.lock
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

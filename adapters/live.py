@@ -38,6 +38,7 @@ from domain.events import REFUSED
 from domain.operations import OrderKey
 from domain.order import Sequencer
 from domain.resources import Key
+from projections.findings.rule import OPEN
 from projections.reading import Reading
 
 TICK_SECONDS: Final = 0.1
@@ -210,6 +211,20 @@ class Live:
         """The number of the last change; 0 where there is none."""
         last: int = self._changes.last
         return last
+
+    def standing(self) -> tuple[int, list[dict[str, Any]]]:
+        """The number of the last change, and the findings that are open by then. Raises `StoreError`."""
+        number, noted = self._changes.standing()
+        fresh = {finding["id"]: finding for finding in self._document.get("findings", ()) if finding["status"] == OPEN}
+        return number, [fresh.get(finding["id"], finding) for finding in noted]
+
+    def told(self, who: str) -> int | None:
+        """Up to which change somebody was told; `None` of who never was. Raises `StoreError`."""
+        return self._changes.told(who)
+
+    def tell(self, who: str, number: int) -> None:
+        """Somebody was told of all changes up to that number, and is not told again after a restart. Raises `StoreError`."""
+        self._changes.tell(who, number)
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:

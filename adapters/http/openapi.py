@@ -123,6 +123,16 @@ def _list(schema: Json) -> Json:
     return {"type": "array", "items": schema}
 
 
+def _projected(name: str, schema: Json) -> Json:
+    answer = _answered(name, schema)
+    position = {"type": "integer", "description": "Of the last event that it follows from."}
+    return {
+        **answer,
+        "required": ["position", *answer["required"]],
+        "properties": {"position": position, **answer["properties"]},
+    }
+
+
 AUDIT = Described(
     "POST",
     "/ingest/audit",
@@ -388,6 +398,103 @@ EVENT = Described(
     ),
     problems=(404, 503),
 )
+_VPC_STATUS = {
+    "type": "object",
+    "description": "Fields of its status as they should be, as far as that is known; `drift` names those that say otherwise.",
+    "required": ["name", "drift"],
+    "properties": {"name": {"type": "string"}, "drift": _list({"type": "string"})},
+}
+_MEMBERSHIP = {
+    "type": "object",
+    "required": ["node", "name", "members"],
+    "properties": {"node": {"type": "string"}, "name": {"type": "string"}, "members": _list({"type": "string"})},
+}
+VPC_STATUSES = Described(
+    "GET",
+    "/v1/projections/vpc-status",
+    "vpcStatuses",
+    "What the status of each VPC should say.",
+    parameters=(_AGAIN,),
+    answers=((200, _json("They.", _projected("vpcs", _list(_VPC_STATUS)), _ETAG)), _UNCHANGED),
+    problems=(503,),
+)
+VPC_STATUS = VPC_STATUSES._replace(
+    path="/v1/projections/vpc-status/{name}",
+    name="vpcStatus",
+    summary="What the status of one VPC should say.",
+    parameters=(_NAME, _AGAIN),
+    answers=((200, _json("It.", _projected("vpc", _VPC_STATUS), _ETAG)), _UNCHANGED),
+    problems=(404, 503),
+)
+MEMBERSHIPS = Described(
+    "GET",
+    "/v1/projections/ipset-membership",
+    "ipsetMemberships",
+    "The members that belong in each ipset of which that is known.",
+    parameters=(_query("node", "Only of this node.", {"type": "string"}), _AGAIN),
+    answers=((200, _json("They.", _projected("ipsets", _list(_MEMBERSHIP)), _ETAG)), _UNCHANGED),
+    problems=(503,),
+)
+MEMBERSHIP = Described(
+    "GET",
+    "/v1/projections/ipset-membership/{node}/{name}",
+    "ipsetMembership",
+    "The members that belong in one ipset; as text, what `ipset restore` takes to make it so.",
+    parameters=(
+        _path("node", "The node that it lies on."),
+        _NAME,
+        _query(
+            "format", "The same as Accept says: text/plain is restore.", {"type": "string", "enum": ["json", "restore"]}
+        ),
+        _AGAIN,
+    ),
+    answers=(
+        (
+            200,
+            {
+                "description": "They.",
+                "headers": _ETAG,
+                "content": {
+                    "application/json": {"schema": _projected("ipset", _MEMBERSHIP)},
+                    "text/plain": {"schema": {"type": "string"}},
+                },
+            },
+        ),
+        _UNCHANGED,
+    ),
+    problems=(400, 404, 503),
+)
+NODELESS_MEMBERSHIP = MEMBERSHIP._replace(
+    path="/v1/projections/ipset-membership/{name}",
+    name="nodelessIpsetMembership",
+    summary="The same of a set of which no source says on which node it lies.",
+    parameters=MEMBERSHIP.parameters[1:],
+)
+REBUILD = Described(
+    "POST",
+    "/v1/rebuild",
+    "rebuild",
+    "Fold all projections again from the log, beside what goes on, and switch over at once.",
+    answers=(
+        (
+            200,
+            _json(
+                "It is done.",
+                {
+                    "type": "object",
+                    "required": ["events", "generation", "position", "seconds"],
+                    "properties": {
+                        "events": {"type": "integer", "description": "How many were folded."},
+                        "generation": {"type": "integer"},
+                        "position": {"type": "integer", "description": "Where the ledger stands then."},
+                        "seconds": {"type": "number"},
+                    },
+                },
+            ),
+        ),
+    ),
+    problems=(409, 503),
+)
 METRICS = Described(
     "GET",
     "/metrics",
@@ -416,7 +523,7 @@ _TOLD = {
     403: "The right is missing.",
     404: "There is none.",
     408: "The body did not come in time.",
-    409: "Not allowed in this state: the reason, and what could come next.",
+    409: "Not allowed in this state: the reason, and of a command what could come next.",
     410: "What was asked for cannot be told any more: it was pruned, or decided again; what can be asked is said.",
     412: "The resource changed since that position.",
     413: "Too large.",

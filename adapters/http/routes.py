@@ -22,7 +22,7 @@ from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.app import NotAMoment
-from adapters.http import commands, ingest, metrics, openapi, questions
+from adapters.http import commands, ingest, metrics, openapi, projections, questions
 from adapters.http.access import ANYBODY, COMMAND, INGEST, READ, Actor, Denied
 from adapters.http.answers import Problem, answer, flag
 from adapters.http.bodies import RETRY_AFTER
@@ -120,6 +120,12 @@ ROUTES: tuple[tuple[Described, Handler], ...] = (
     (openapi.NAMESPACED_BLAME.by(READ), _asked(questions.blame)),
     (openapi.WHY.by(READ), _asked(questions.why)),
     (openapi.NAMESPACED_WHY.by(READ), _asked(questions.why)),
+    (openapi.VPC_STATUSES.by(READ), _asked(projections.vpc_status)),
+    (openapi.VPC_STATUS.by(READ), _asked(projections.vpc_status)),
+    (openapi.MEMBERSHIPS.by(READ), _asked(projections.memberships)),
+    (openapi.MEMBERSHIP.by(READ), _asked(projections.membership)),
+    (openapi.NODELESS_MEMBERSHIP.by(READ), _asked(projections.membership)),
+    (openapi.REBUILD.by(COMMAND), projections.rebuild),
     (openapi.METRICS.by(READ), _metrics),
     (openapi.OPENAPI.by(READ), _openapi),
     (openapi.LIVEZ.by(""), _livez),

@@ -12,6 +12,7 @@ import yaml
 
 from adapters.sources.audit_log import classify
 from adapters.sources.dialect import Recognised
+from tests.audit_policy import level_of
 from tests.replaying import lines_of, replay_lines
 
 ROOT = Path(__file__).parents[2]
@@ -54,37 +55,8 @@ def policy() -> dict[str, Any]:
     return loaded
 
 
-def level_of(record: dict[str, Any]) -> str:
-    """The level at which the policy keeps a record: that of the first rule that fits, as the API server decides it."""
-    if record["stage"] in policy()["omitStages"]:
-        return "None"
-    level: str = next(rule["level"] for rule in policy()["rules"] if fits(rule, record))
-    return level
-
-
-def fits(rule: dict[str, Any], record: dict[str, Any]) -> bool:
-    reference = record.get("objectRef")
-    if record["verb"] not in rule.get("verbs", [record["verb"]]):
-        return False
-    if "resources" not in rule:
-        return True
-    if reference is None or reference.get("namespace", "") not in rule.get(
-        "namespaces", [reference.get("namespace", "")]
-    ):
-        return False
-    name = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
-    return any(
-        reference.get("apiGroup", "") == each["group"] and name in each.get("resources", [name])
-        for each in rule["resources"]
-    )
-
-
-def test_the_policy_is_one_that_the_api_server_takes():
-    assert (policy()["apiVersion"], policy()["kind"]) == ("audit.k8s.io/v1", "Policy")
-    assert set(policy()) == {"apiVersion", "kind", "omitStages", "omitManagedFields", "rules"}
-    for rule in policy()["rules"]:
-        assert set(rule) <= {"level", "verbs", "namespaces", "resources"}
-        assert rule["level"] in ("None", "Metadata", "Request", "RequestResponse")
+def kept_at(record: dict[str, Any]) -> str:
+    return level_of(policy(), record)
 
 
 @pytest.mark.parametrize("name", [*RECORDINGS, "quirks-managedfields-webhook"])
@@ -92,7 +64,7 @@ def test_the_policy_keeps_all_that_is_read_with_its_bodies_and_little_else(name)
     kept = 0
     for line in lines_of(name):
         record = json.loads(line)
-        level = level_of(record)
+        level = kept_at(record)
         if isinstance(classify(line), Recognised):
             assert level == "RequestResponse", record["requestURI"]
         kept += level != "None"
@@ -107,7 +79,7 @@ def without_managed_fields(value: Any) -> Any:
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_what_the_policy_keeps_leads_to_the_same_findings(name):
-    kept = [without_managed_fields(record) for record in map(json.loads, lines_of(name)) if level_of(record) != "None"]
+    kept = [without_managed_fields(record) for record in map(json.loads, lines_of(name)) if kept_at(record) != "None"]
     policed = replay_lines([json.dumps(record, ensure_ascii=False).encode() for record in kept])
     whole = replay_lines(lines_of(name))
     assert policed.digest == whole.digest

@@ -114,6 +114,11 @@ class Double(Live):
     def last_change(self) -> int:
         return self._noted[-1].number if self._noted else 0
 
+    def rebuild(self) -> int:
+        with self._lock:
+            self._new = True
+            return self._bring_up()[0].reading.at
+
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         with self._lock:
