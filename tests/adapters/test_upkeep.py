@@ -47,7 +47,6 @@ def answers(store: Store) -> list[Any]:
         lambda: trail.events(store, Question(), coverage),
         lambda: trail.events(store, Question(actors=("alice",), reverse=True, limit=3), coverage),
         lambda: trail.who(store, SHOP, coverage),
-        lambda: trail.known(store),
         lambda: report.resources_at(store, vpc, Moment(None, 330)),
         lambda: reasons.position_at(store, Moment(None, 320)),
         lambda: reasons.blame(store, SHOP),
