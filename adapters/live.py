@@ -23,7 +23,6 @@ from adapters import report
 from adapters.app import Outcome, Store, end_of
 from adapters.authority import Verdict, record_of
 from adapters.changes import Change, Changes
-from adapters.checkpoints import Checkpoints
 from adapters.ingest import skew_of
 from adapters.intake import Intake, New
 from adapters.judging import Deciding, Judged
@@ -32,6 +31,7 @@ from adapters.ordering import Heads, Ordered, in_order
 from adapters.ports import StoreError
 from adapters.snapshots import Snapshot, Snapshots
 from adapters.stores import backends
+from adapters.upkeep import Upkeep
 from adapters.window import Carried, Window, again
 from domain.decide import Command, decide_command
 from domain.events import REFUSED
@@ -86,12 +86,12 @@ class Live:
     def __init__(self, store: Store, address: str, *, window: float = 5.0, patience: float | None = None) -> None:
         """`address` is the ledger's; `window` and `patience` are in seconds."""
         self._store = store
-        self._address = address
         self._seconds = window
         self._patience = None if patience is None else round(patience * 1_000_000)
         self.intake = Intake(store.journal, self._told)
         self._snapshots = Snapshots(backends.beside(address, "snapshots"), store.recorder)
         self._changes = Changes(backends.beside(address, "changes"))
+        self._upkeep = Upkeep(store.recorder, address)
         self._arrived: deque[New] = deque()
         self._wake = threading.Condition()
         self._turn = threading.RLock()  # whoever decides: the engine, or a command
@@ -106,6 +106,7 @@ class Live:
         self._deciding = Deciding(store.journal, Ledger(store.recorder), Judged(reading=Reading()))
         self._document: dict[str, Any] = {}
         self._is_whole = False  # whether nothing waited when that was made
+        self._concluded: tuple[Store, Outcome] | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     # ---- asked by others
@@ -115,7 +116,7 @@ class Live:
         with self._turn:
             self._go_back(None)
             self._conclude()
-            self._keep_snapshot()
+        self._upkeep.start()
         self._thread.start()
 
     def stop(self, timeout: float = 8.0) -> bool:
@@ -123,7 +124,9 @@ class Live:
         with self._wake:
             self._draining = self._stopping = True
             self._wake.notify_all()
+        until = time.monotonic() + timeout
         self._thread.join(timeout)
+        self._upkeep.stop(max(until - time.monotonic(), 0.0))
         return not self._thread.is_alive() and self._failure is None
 
     def stand(self) -> Stand:
@@ -234,12 +237,18 @@ class Live:
             yield self._deciding.judged.reading
 
     @contextmanager
+    def outcome(self) -> Iterator[tuple[Store, Outcome]]:
+        """What was concluded last, with the ledger that it is of, standing still meanwhile: be quick."""
+        with self._fold:
+            assert self._concluded is not None  # `start` concludes
+            yield self._concluded
+
+    @contextmanager
     def asked(self) -> Iterator[Store]:
         """The store for one question, as it stands now."""
         store = self._store
         ledger = Ledger(store.recorder)
-        checkpoints = Checkpoints(backends.beside(self._address, "checkpoints"), ledger, store.recorder)
-        yield Store(store.container, store.recorder, store.journal, ledger, store.durability, checkpoints)
+        yield store._replace(ledger=ledger, checkpoints=self._upkeep.checkpoints(ledger), trail=self._upkeep.trail)
 
     def rebuild(self) -> int:
         """Fold everything again from the log, beside the engine, and switch over at once; gives how many events.
@@ -448,7 +457,9 @@ class Live:
         asked = Store(store.container, store.recorder, store.journal, ledger, store.durability)
         with self._fold:
             findings = judged.reading.conclude(end, lambda place: ledger.event_at(place).event, self._patience)
-            document = report.verdict(asked, Outcome([], judged, findings, end))
+            outcome = Outcome([], judged, findings, end)
+            document = report.verdict(asked, outcome)
+            self._concluded = asked, outcome
         self._changes.note(document["findings"], time.time_ns() // 1000)
         self._document, self._is_whole = document, is_whole
         self._judged_upto = upto
