@@ -91,19 +91,21 @@ def read_moment(text: str, end: Callable[[], int] | None = None) -> Moment:
         number = text.removeprefix(POSITION)
         if not (number.isascii() and number.isdecimal()) or len(number) > 18:
             raise NotAMoment(
-                f"{text!r} names no position; such as {POSITION}26, as `netledger events -o wide` shows them"
+                f"{text[:80]!r} names no position; such as {POSITION}26, as `netledger events -o wide` shows them"
             )
         return Moment(None, None, int(number))
     if text.isascii() and text.isdecimal():
+        if len(text) > 18:
+            raise NotAMoment(f"{text[:40]!r} is no revision: no API server counts so far")
         return Moment(None, int(text))
     if end is not None and _DURATION.sub("", text) == "" != text:
         back = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
-        return Moment(end() - int(back), None)
+        return Moment(max(end() - int(back), 0), None)
     try:
         return Moment(moment(text, "it"), None)
     except (NotARecord, OverflowError):
         raise NotAMoment(
-            f"{text!r} is neither a revision (digits, such as 330) nor a time (such as 2026-11-21T01:24:04.5Z), nor a "
+            f"{text[:80]!r} is neither a revision (digits, such as 330) nor a time (such as 2026-11-21T01:24:04.5Z), nor a "
             f"position (such as {POSITION}26)"
             + (", nor how long before the end of the log (such as 2h or 1h30m)" if end is not None else "")
         ) from None

@@ -2,7 +2,8 @@
 
 Findings follow from the log, and are asked for again and again; what is new about them since the last time is a change,
 with a number. The changes are kept apart from the ledger, for they say when something was noticed, which no replay of the
-same records can. `live.py` notes them, `adapters/http` tells of them.
+same records can. Up to which number somebody was told (`outlets.py`) stands beside them. `live.py` notes them,
+`adapters/http` tells of them.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ from typing import Any, Final
 import msgspec
 
 from adapters.ports import StoreError
-from projections.findings.rule import HEALED
+from projections.findings.rule import HEALED, OPEN
 
-VERSION: Final = 1
+VERSION: Final = 2
 CHANGES_KEPT: Final = 100_000
 BUSY_SECONDS: Final = 5.0
 
 OPENED, CHANGED, HEALS, WITHDRAWN = "opened", "changed", "healed", "withdrawn"
 
 _TABLES = (
-    "CREATE TABLE change (number INTEGER PRIMARY KEY, time INTEGER, what TEXT, id TEXT, document TEXT)",
+    "CREATE TABLE change (number INTEGER PRIMARY KEY, time INTEGER, what TEXT, id TEXT, document TEXT, before TEXT)",
     "CREATE TABLE known (id TEXT PRIMARY KEY, status TEXT, severity TEXT, document TEXT) WITHOUT ROWID",
+    "CREATE TABLE told (who TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID",
 )
 
 
@@ -42,6 +44,18 @@ class Change(msgspec.Struct, frozen=True):
     """`opened`, `healed`, `changed` (status or severity), `withdrawn` (later records showed that it never was)."""
     finding: dict[str, Any]
     """As in `netledger findings -o json`."""
+    before: str = ""
+    """Its status until then; empty where it was not known."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open from now on."""
+        return self.what != WITHDRAWN and self.finding["status"] == OPEN
+
+    @property
+    def was_open(self) -> bool:
+        """Whether it was open until now."""
+        return self.before == OPEN
 
 
 class Changes:
@@ -56,7 +70,7 @@ class Changes:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 if version != VERSION:
                     connection.execute("BEGIN IMMEDIATE")
-                    for table in ("change", "known"):
+                    for table in ("change", "known", "told"):
                         connection.execute(f"DROP TABLE IF EXISTS {table}")
                     for statement in _TABLES:
                         connection.execute(statement)
@@ -71,11 +85,12 @@ class Changes:
     def note(self, findings: Iterable[Mapping[str, Any]], time: int) -> None:
         """These are the findings now: what is new is written down, and whoever waits is told. Raises `StoreError`."""
         now = {finding["id"]: finding for finding in findings}
-        changes: list[tuple[str, Mapping[str, Any]]] = []
+        changes: list[tuple[str, Mapping[str, Any], str]] = []
         for id, finding in now.items():
-            what = _what(self._known.get(id), (finding["status"], finding["severity"]))
+            before = self._known.get(id)
+            what = _what(before, (finding["status"], finding["severity"]))
             if what:
-                changes.append((what, finding))
+                changes.append((what, finding, before[0] if before else ""))
         gone = [id for id in self._known if id not in now]
         if not changes and not gone:
             return
@@ -84,14 +99,15 @@ class Changes:
                 connection.execute("BEGIN IMMEDIATE")
                 for id in gone:
                     (document,) = connection.execute("SELECT document FROM known WHERE id = ?", (id,)).fetchone()
-                    changes.append((WITHDRAWN, json.loads(document)))
+                    changes.append((WITHDRAWN, json.loads(document), self._known[id][0]))
                     connection.execute("DELETE FROM known WHERE id = ?", (id,))
                 number = self.last
-                for what, finding in changes:
+                for what, finding, status in changes:
                     number += 1
                     document = json.dumps(finding)
                     connection.execute(
-                        "INSERT INTO change VALUES (?, ?, ?, ?, ?)", (number, time, what, finding["id"], document)
+                        "INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)",
+                        (number, time, what, finding["id"], document, status),
                     )
                     if what != WITHDRAWN:
                         connection.execute(
@@ -119,12 +135,43 @@ class Changes:
         try:
             with closing(self._connect()) as connection:
                 rows = connection.execute(
-                    "SELECT number, time, what, document FROM change WHERE number > ? ORDER BY number LIMIT 1000",
+                    "SELECT number, time, what, document, before FROM change WHERE number > ? ORDER BY number LIMIT 1000",
                     (number,),
                 ).fetchall()
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
-        return [Change(number, time, what, json.loads(document)) for number, time, what, document in rows]
+        return [
+            Change(number, time, what, json.loads(document), before) for number, time, what, document, before in rows
+        ]
+
+    def standing(self) -> tuple[int, list[dict[str, Any]]]:
+        """The number of the last change, and the findings that are open by then, as they were noted. Raises `StoreError`."""
+        try:
+            with closing(self._connect()) as connection:
+                connection.execute("BEGIN")  # both of one moment
+                (number,) = connection.execute("SELECT coalesce(max(number), 0) FROM change").fetchone()
+                rows = connection.execute("SELECT document FROM known WHERE status = ? ORDER BY id", (OPEN,)).fetchall()
+                connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+        return number, [json.loads(document) for (document,) in rows]
+
+    def told(self, who: str) -> int | None:
+        """Up to which number somebody was told; `None` of who never was. Raises `StoreError`."""
+        try:
+            with closing(self._connect()) as connection:
+                row = connection.execute("SELECT number FROM told WHERE who = ?", (who,)).fetchone()
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+        return None if row is None else row[0]
+
+    def tell(self, who: str, number: int) -> None:
+        """Somebody was told of everything up to a number. Raises `StoreError`."""
+        try:
+            with closing(self._connect()) as connection:
+                connection.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (who, number))
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)

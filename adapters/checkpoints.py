@@ -180,8 +180,14 @@ _SPARED: Final = {
 class Checkpoints:
     """Those of one ledger. Nothing here fails because of their file: without it an answer takes longer, and is the same."""
 
-    def __init__(self, path: Path, ledger: Ledger, recorder: Recorder, spacing: Spacing = SPACING) -> None:
-        """`recorder` is the ledger's; `path` is where they are kept (`backends.beside`)."""
+    def __init__(
+        self, path: Path, ledger: Ledger, recorder: Recorder, spacing: Spacing = SPACING, *, kept_up: bool = False
+    ) -> None:
+        """`recorder` is the ledger's; `path` is where they are kept (`backends.beside`).
+
+        `kept_up` says that somebody brings the file up to the log (`upkeep.py`), so that no question has to.
+        """
+        self._kept_up = kept_up
         self.path = path
         self.spacing = spacing
         self._ledger = ledger
@@ -283,11 +289,13 @@ class Checkpoints:
                 with closing(_opened(self.path, "ro")) as connection:
                     connection.execute("BEGIN")
                     kept = _Kept(connection, self._ledger, self._recorder)
-                    if kept.check() >= self._ledger.head or is_last:
+                    if kept.check() >= self._ledger.head or is_last or self._kept_up:
                         return load(kept)
             except _ERRORS as error:
                 if _is_damage(error):
                     _throw_away(self.path)
+            if self._kept_up:
+                break
             if not is_last:
                 self.catch_up()
         return load(_Nothing(self._ledger))

@@ -20,14 +20,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
-from adapters import app, logs, notify, tracing
+from adapters import app, logs, notify, outlets, tracing
 from adapters.feeds.feed import Feed, running
 from adapters.http.access import AccessError
 from adapters.http.routes import application
 from adapters.http.server import Limits, Server, bound, context_of
 from adapters.http.service import Bounds, Service
 from adapters.live import Live
+from adapters.outlets import Outlet
 from adapters.ports import LedgerMissing, StoreError
 from adapters.settings import Settings, SettingsError, is_loopback, shown_source
 from adapters.stores.backends import path_of, shown
@@ -73,6 +75,8 @@ def run(settings: Settings) -> None:
         feeds = feeds_of(settings, live)
         service = Service(live, access, _bounds(settings), settings.folder, feeds)
         stack.callback(service.close)
+        service.outlets = told(settings, live, listener)
+        stack.enter_context(outlets.running(service.outlets))
         for feed in feeds:
             stack.enter_context(running(feed, feed.state().name, FEED_SECONDS))
         server = Server(application(service), listener, _limits(settings), settings.certificate, grace=HTTP_SECONDS)
@@ -80,6 +84,35 @@ def run(settings: Settings) -> None:
         fields = {"ledger": shown(settings.ledger), "seconds": round(time.monotonic() - began, 3)}
         _log.info("ledger open", extra={"fields": fields})
         asyncio.run(_serve(service, server, settings, listener, stopping))
+
+
+def told(settings: Settings, live: Live, listener: socket.socket | None = None) -> list[Outlet]:
+    """Whom the daemon tells. Raises `StoreError` where it cannot be meant so; that nobody answers is no reason."""
+    found: list[Outlet] = []
+    severities = outlets.severities_of(settings.alert_severity)
+    if settings.alert_webhook:
+        from adapters.alerting import AlertWebhook, Target, labels_of
+
+        for url in dict.fromkeys(settings.alert_webhook):
+            target = Target(
+                url=url,
+                token_file=settings.alert_token_file,
+                ca=settings.alert_ca,
+                severities=severities,
+                labels={"cluster": settings.cluster or "", **labels_of(settings.alert_label)},
+                external_url=settings.external_url or _outward(settings, listener),
+            )
+            found.append(AlertWebhook(live, target))
+    if settings.kubernetes_events:
+        from adapters.announcing import KubernetesEvents
+
+        path = None if settings.kubeconfig is None else str(settings.kubeconfig)
+        found.append(KubernetesEvents(live, path, severities))
+    if settings.publish:
+        from adapters.publishing import Publisher
+
+        found += [Publisher(live, address) for address in dict.fromkeys(settings.publish)]
+    return found
 
 
 def feeds_of(settings: Settings, live: Live) -> list[Feed]:
@@ -111,6 +144,7 @@ def check(settings: Settings) -> Iterator[tuple[str, str, bool]]:
         ("certificate", _check_certificate),
         ("access", _check_access),
         ("sources", _check_sources),
+        ("told", _check_told),
     ):
         try:
             yield about, look(settings), True
@@ -222,6 +256,13 @@ def _listener(settings: Settings) -> socket.socket:
         ) from None
 
 
+def _outward(settings: Settings, listener: socket.socket | None) -> str:
+    """Where it is reached, as far as it can tell by itself: by this machine's name, where it listens on all addresses."""
+    host, port = settings.listen if listener is None else listener.getsockname()[:2]
+    host = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    return f"{'http' if settings.tls_cert is None else 'https'}://{settings._replace(listen=(host, port)).place}"
+
+
 def _bounds(settings: Settings) -> Bounds:
     return Bounds(
         body=settings.max_body,
@@ -312,6 +353,13 @@ def _check_access(settings: Settings) -> str:
         made = "" if settings.own_tokens.exists() else ", which would be made"
         told.append(f"the token in {settings.own_tokens}{made}")
     return " and ".join(told)
+
+
+def _check_told(settings: Settings) -> str:
+    found = told(settings, cast(Live, None))
+    for path in filter(None, (settings.alert_token_file, settings.alert_ca)):
+        _readable(path)
+    return ", ".join(outlet.state().name for outlet in found) or "nobody: no webhook, no Events, no projections"
 
 
 def _check_sources(settings: Settings) -> str:

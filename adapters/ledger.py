@@ -34,6 +34,10 @@ START = (0, 0)
 """The place and the position that come before all others."""
 
 
+class NotTold(StoreError):
+    """The state at a moment cannot be told any more: it was pruned, or decided again. The message says what can be asked."""
+
+
 class Placed(NamedTuple):
     """An event with its two numbers: `at` is its place in the generation's order, `position` its place in the log."""
 
@@ -142,11 +146,11 @@ class Ledger:
             )
 
     def refuse_before(self, moment: Moment) -> None:
-        """Raises `StoreError` where the state at a moment cannot be told: it was pruned, or the position is superseded."""
+        """Raises `NotTold` where the state at a moment cannot be told: it was pruned, or the position is superseded."""
         position, base = moment.position, self.base
         if position is not None and 0 < position <= self.head and not self.keeps(position):
             last = max((upto for _, upto in self.stretches() if upto < position), default=0)
-            raise StoreError(
+            raise NotTold(
                 f"position {position} is of an earlier generation: what stood there was decided again, behind position "
                 f"{last}, which stays; ask for position:{last}, or for one of generation {self.generation} "
                 "(`netledger events -o wide` shows them)"
@@ -161,7 +165,7 @@ class Ledger:
             told, asked = base.latest, moment.time
         if asked is not None and asked < told:
             upto = iso(base.latest)
-            raise StoreError(
+            raise NotTold(
                 f"what was before {upto} (revision {base.anchor}, position {base.position}) was pruned from this ledger on "
                 f"{iso(base.when)}: the state at an earlier moment cannot be told; ask for a later one, or ask a copy from "
                 "before"

@@ -23,7 +23,6 @@ from adapters import report
 from adapters.app import Outcome, Store, end_of
 from adapters.authority import Verdict, record_of
 from adapters.changes import Change, Changes
-from adapters.checkpoints import Checkpoints
 from adapters.ingest import skew_of
 from adapters.intake import Intake, New
 from adapters.judging import Deciding, Judged
@@ -32,12 +31,14 @@ from adapters.ordering import Heads, Ordered, in_order
 from adapters.ports import StoreError
 from adapters.snapshots import Snapshot, Snapshots
 from adapters.stores import backends
+from adapters.upkeep import Upkeep
 from adapters.window import Carried, Window, again
 from domain.decide import Command, decide_command
 from domain.events import REFUSED
 from domain.operations import OrderKey
 from domain.order import Sequencer
 from domain.resources import Key
+from projections.findings.rule import OPEN
 from projections.reading import Reading
 
 TICK_SECONDS: Final = 0.1
@@ -85,12 +86,12 @@ class Live:
     def __init__(self, store: Store, address: str, *, window: float = 5.0, patience: float | None = None) -> None:
         """`address` is the ledger's; `window` and `patience` are in seconds."""
         self._store = store
-        self._address = address
         self._seconds = window
         self._patience = None if patience is None else round(patience * 1_000_000)
         self.intake = Intake(store.journal, self._told)
         self._snapshots = Snapshots(backends.beside(address, "snapshots"), store.recorder)
         self._changes = Changes(backends.beside(address, "changes"))
+        self._upkeep = Upkeep(store.recorder, address)
         self._arrived: deque[New] = deque()
         self._wake = threading.Condition()
         self._turn = threading.RLock()  # whoever decides: the engine, or a command
@@ -104,6 +105,8 @@ class Live:
         self._window = Window(store.journal, window)
         self._deciding = Deciding(store.journal, Ledger(store.recorder), Judged(reading=Reading()))
         self._document: dict[str, Any] = {}
+        self._is_whole = False  # whether nothing waited when that was made
+        self._concluded: tuple[Store, Outcome] | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     # ---- asked by others
@@ -113,7 +116,7 @@ class Live:
         with self._turn:
             self._go_back(None)
             self._conclude()
-            self._keep_snapshot()
+        self._upkeep.start()
         self._thread.start()
 
     def stop(self, timeout: float = 8.0) -> bool:
@@ -121,7 +124,9 @@ class Live:
         with self._wake:
             self._draining = self._stopping = True
             self._wake.notify_all()
+        until = time.monotonic() + timeout
         self._thread.join(timeout)
+        self._upkeep.stop(max(until - time.monotonic(), 0.0))
         return not self._thread.is_alive() and self._failure is None
 
     def stand(self) -> Stand:
@@ -189,14 +194,17 @@ class Live:
     def findings(self) -> dict[str, Any]:
         """Where the ledger stands, coverage and findings as in `netledger replay -o json`, of what is decided so far.
 
-        `provisional` says how many records are not, and for how long the oldest of them has waited; and by how many positions
-        the ledger is ahead of this answer.
+        `provisional` says how many records are not, and for how long the oldest of them has waited; `settled` whether this
+        answer is of all that came.
         """
-        stand, document = self.stand(), self._document
-        behind = max(stand.position - document["ledger"]["head"], 0)
+        stand, document, whole = self.stand(), self._document, self._is_whole
+        said = document["ledger"]
+        settled = (
+            whole and not stand.undecided and (said["generation"], said["head"]) == (stand.generation, stand.position)
+        )
         return {
             **document,
-            "provisional": {"undecided": stand.undecided, "seconds": round(stand.lag, 3), "behind": behind},
+            "provisional": {"undecided": stand.undecided, "seconds": round(stand.lag, 3), "settled": settled},
         }
 
     def changes(self, after: int = 0, timeout: float = 0.0) -> list[Change]:
@@ -208,6 +216,20 @@ class Live:
         last: int = self._changes.last
         return last
 
+    def standing(self) -> tuple[int, list[dict[str, Any]]]:
+        """The number of the last change, and the findings that are open by then. Raises `StoreError`."""
+        number, noted = self._changes.standing()
+        fresh = {finding["id"]: finding for finding in self._document.get("findings", ()) if finding["status"] == OPEN}
+        return number, [fresh.get(finding["id"], finding) for finding in noted]
+
+    def told(self, who: str) -> int | None:
+        """Up to which change somebody was told; `None` of who never was. Raises `StoreError`."""
+        return self._changes.told(who)
+
+    def tell(self, who: str, number: int) -> None:
+        """Somebody was told of all changes up to that number, and is not told again after a restart. Raises `StoreError`."""
+        self._changes.tell(who, number)
+
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """What is folded, standing still meanwhile: be quick."""
@@ -215,12 +237,18 @@ class Live:
             yield self._deciding.judged.reading
 
     @contextmanager
+    def outcome(self) -> Iterator[tuple[Store, Outcome]]:
+        """What was concluded last, with the ledger that it is of, standing still meanwhile: be quick."""
+        with self._fold:
+            assert self._concluded is not None  # `start` concludes
+            yield self._concluded
+
+    @contextmanager
     def asked(self) -> Iterator[Store]:
         """The store for one question, as it stands now."""
         store = self._store
         ledger = Ledger(store.recorder)
-        checkpoints = Checkpoints(backends.beside(self._address, "checkpoints"), ledger, store.recorder)
-        yield Store(store.container, store.recorder, store.journal, ledger, store.durability, checkpoints)
+        yield store._replace(ledger=ledger, checkpoints=self._upkeep.checkpoints(ledger), trail=self._upkeep.trail)
 
     def rebuild(self) -> int:
         """Fold everything again from the log, beside the engine, and switch over at once; gives how many events.
@@ -420,15 +448,18 @@ class Live:
         store = self._store
         judged, ledger = self._deciding.judged, self._deciding.ledger
         end = end_of(store.journal)
+        is_whole = not self._window.undecided
         if (oldest := self._window.oldest) is not None:
             end = max(min(end, oldest), judged.last_time)  # what waits may be what is missed
-        upto = (ledger.generation, ledger.head, end)
+        upto = (ledger.generation, ledger.head, end, is_whole)
         if upto == self._judged_upto:
             return
         asked = Store(store.container, store.recorder, store.journal, ledger, store.durability)
         with self._fold:
             findings = judged.reading.conclude(end, lambda place: ledger.event_at(place).event, self._patience)
-            document = report.verdict(asked, Outcome([], judged, findings, end))
+            outcome = Outcome([], judged, findings, end)
+            document = report.verdict(asked, outcome)
+            self._concluded = asked, outcome
         self._changes.note(document["findings"], time.time_ns() // 1000)
-        self._document = document
+        self._document, self._is_whole = document, is_whole
         self._judged_upto = upto

@@ -58,6 +58,9 @@ def begin(format: str, level: str) -> None:
     root.setLevel(level.upper())
     # It tells of every request that it does not understand; `server` answers and `routes` counts them.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    # They tell of every request, with an address that may hold what lets somebody in.
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.raiseExceptions = False  # a log that cannot be written must not end the work
 
 

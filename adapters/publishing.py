@@ -17,60 +17,33 @@ Keys, behind `{PREFIX}:` (in braces, so that a cluster keeps them in one slot):
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from adapters.feeds.feed import FeedState, Health
 from adapters.live import Live, Stand
 from adapters.ports import StoreError
-from domain.ipset import MEMBERS
-from projections.reading import Reading
+from adapters.stores.backends import shown
+from projections.lawful import Hashes, Sets, ipset_members, vpc_statuses
 
 INTERVAL_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = 5.0
 TIMEOUT_SECONDS: Final = 10.0
 PREFIX: Final = "netledger"
 
-Hashes = dict[str, dict[str, str]]
-Sets = dict[str, frozenset[str]]
-
 log = logging.getLogger(__name__)
-
-
-def vpc_statuses(reading: Reading) -> Hashes:
-    """Of each live VPC what its status should say, as far as it is known, and which fields say otherwise."""
-    found: Hashes = {}
-    for key, resource in reading.world.live.items():
-        if key.kind == "vpc":
-            standing = reading.standing(resource)
-            fields = {
-                path.removeprefix("status."): json.dumps(value)
-                for path, value in standing.lawful.items()
-                if value is not None
-            }
-            found[key.name] = {**fields, "drift": json.dumps(sorted(standing.drift))}
-    return found
-
-
-def ipset_members(reading: Reading) -> Sets:
-    """Of each ipset of which it is known the members that belong in it, by `NODE/NAME`."""
-    found: Sets = {}
-    for key, resource in reading.world.live.items():
-        if key.kind == "ipset":
-            members = reading.standing(resource).lawful.get(MEMBERS)
-            if members is not None:
-                found[f"{key.namespace}/{key.name}"] = frozenset(members)
-    return found
 
 
 class Publisher:
     """Pushes the projections of an engine to one Redis server."""
+
+    kind: ClassVar[str] = "projections"
 
     def __init__(self, live: Live, address: str) -> None:
         """`address` is `redis://` or `rediss://`, with `?prefix=NAME` where it is to be another than `netledger`.
@@ -91,7 +64,10 @@ class Publisher:
                 retry=Retry(NoBackoff(), 0),
             )
         except ValueError as error:
-            raise StoreError(f"projections cannot be pushed to {url.hostname or address}: {error}") from error
+            raise StoreError(f"projections cannot be pushed to {url.hostname or shown(address)}: {error}") from error
+        self._health = Health(f"projections {shown(address)}")
+        self.sent = 0
+        self.dropped = 0
         self.failure: str | None = None
         self.position = 0
         """Up to which position all was pushed."""
@@ -105,14 +81,34 @@ class Publisher:
             wait = INTERVAL_SECONDS
             try:
                 self.push()
+                self._health.well()
             except redis.RedisError as error:
-                if self.failure is None:
-                    log.warning("projections are not pushed: %s", error)
-                self.failure = f"the Redis server that projections are pushed to does not answer: {error}"
+                self._failed(f"the Redis server that projections are pushed to does not answer: {error}")
+                wait = RETRY_SECONDS
+            except StoreError as error:
+                self._failed(str(error))
+                wait = RETRY_SECONDS
+            except Exception as error:
+                log.exception("this is a bug in netledger: %s", self._health.name)
+                self._failed(f"{type(error).__name__}; this is a bug in netledger, please report it")
                 wait = RETRY_SECONDS
             if stopping:
                 return
             stop.wait(wait)
+
+    def state(self) -> FeedState:
+        """How it is now."""
+        return self._health.state()
+
+    def behind(self) -> int:
+        """By how many positions the engine is ahead of what is pushed."""
+        return max(self._live.stand().position - self.position, 0)
+
+    def _failed(self, why: str) -> None:
+        if self.failure is None:
+            log.warning("projections are not pushed: %s", why)
+        self.failure = why
+        self._health.failed(why)
 
     def push(self) -> None:
         """Push what changed since the last time. Raises `redis.RedisError`."""
@@ -152,6 +148,8 @@ class Publisher:
         self._pushed = vpcs, ipsets
         self._stand = stand.generation, stand.position
         self.position, self.failure = stand.position, None
+        self.sent += 1
+        self._health.delivered(str(stand.position))
 
     def _key(self, part: str, name: str) -> str:
         return f"{self._keys}{part}:{name}"

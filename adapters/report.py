@@ -145,8 +145,9 @@ def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = Non
             for resource in reading.resources()
             if resource.key.kind == kind.name
         ]
-    if key is not None and kind.name not in STANDINGS and (one := store.checkpoints.resource_at(key, moment)):
-        return [resource_document(one, Standing())]
+    if key is not None and kind.name not in STANDINGS:
+        one = store.checkpoints.resource_at(key, moment)
+        return [resource_document(one, Standing())] if one is not None else []
     world, _ = store.checkpoints.world_at(moment)
     return [
         resource_document(resource, standing_in(world, resource))

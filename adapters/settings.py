@@ -9,10 +9,11 @@ import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from adapters.http.access import Access, AccessError, Tokens, make_token, rights_of
 from adapters.http.server import Certificate
-from adapters.stores.backends import beside, path_of, shown
+from adapters.stores.backends import beside, masked, path_of, shown
 
 
 class SettingsError(Exception):
@@ -49,6 +50,14 @@ class Settings(NamedTuple):
     idle_timeout: float = 90.0
     max_lag: float = 300.0
     min_free: int = 64 << 20
+    alert_webhook: tuple[str, ...] = ()
+    alert_severity: str = "error,warning"
+    alert_label: tuple[str, ...] = ()
+    alert_token_file: Path | None = None
+    alert_ca: Path | None = None
+    external_url: str | None = None
+    kubernetes_events: bool = False
+    publish: tuple[str, ...] = ()
     log_format: str = "auto"
     log_level: str = "info"
 
@@ -87,9 +96,10 @@ class Settings(NamedTuple):
             )
         if self.no_auth and (self.tokens is not None or self.clients):
             raise SettingsError("--no-auth lets everybody in: leave it out, or leave --tokens and --client out")
-        if self.kubeconfig is not None and not self.watch:
+        self._require_safe_alerts()
+        if self.kubeconfig is not None and not (self.watch or self.kubernetes_events):
             raise SettingsError(
-                "--kubeconfig says how to reach the API server that is watched: add --watch, or leave it out"
+                "--kubeconfig says how to reach the API server: add --watch or --kubernetes-events, or leave it out"
             )
         if is_loopback(self.listen[0]):
             return
@@ -103,6 +113,19 @@ class Settings(NamedTuple):
                 f"{self.place} is more than this machine: there, {' and '.join(missing)} must be given; or listen on "
                 "127.0.0.1, and let a proxy that checks who comes stand before it"
             )
+
+    def _require_safe_alerts(self) -> None:
+        for url in self.alert_webhook:
+            try:
+                parts = urlsplit(url)
+                named = self.alert_token_file is not None or "@" in parts.netloc
+                if named and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+                    raise SettingsError(
+                        f"--alert-webhook {masked(url)} would send credentials to another machine for all between to read: "
+                        "use https:// (with --alert-ca FILE where its certificate is your own)"
+                    )
+            except ValueError:
+                continue  # `alerting` says what is wrong with it
 
     def access(self, *, make: bool) -> Access:
         """Who may ask; `make` makes a token where there is none yet. Raises `AccessError`."""
@@ -146,6 +169,10 @@ def shown_value(name: str, value: object) -> object:
         return shown(value)
     if name == "source" and isinstance(value, tuple | list):
         return [shown_source(one) for one in value]
+    if name == "alert_webhook" and isinstance(value, tuple):
+        return tuple(masked(one) for one in value)
+    if name == "publish" and isinstance(value, tuple):
+        return tuple(shown(one) for one in value)
     return value
 
 

@@ -21,7 +21,7 @@ from functools import cached_property
 from hashlib import blake2b
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -229,11 +229,25 @@ _SPARED: Final = {
 """What SQLite says of a file in which nothing need be wrong."""
 
 
+class Reach(Protocol):
+    """How far the log goes, and behind which place and position it begins: a `Ledger`, or what follows a log that grows."""
+
+    @property
+    def head(self) -> int:
+        """The position of the last event."""
+        ...
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """0 and 0, or up to where it was pruned."""
+        ...
+
+
 class Trail:
     """That of one ledger; safe to ask from several threads. Nothing here fails because of its file."""
 
     def __init__(
-        self, path: Path | None, ledger: Ledger, recorder: Recorder, segment_events: int = SEGMENT_EVENTS
+        self, path: Path | None, ledger: Ledger | Reach, recorder: Recorder, segment_events: int = SEGMENT_EVENTS
     ) -> None:
         """`recorder` is the ledger's; `path` is where it is kept (`backends.beside`), `None` where it is not."""
         self.path = path

@@ -263,8 +263,7 @@ def _settled(port: int) -> dict[str, Any]:
     for _ in range(600):
         connection.request("GET", "/v1/findings", headers={"authorization": "Bearer sender-sender-sender-sender"})
         document: dict[str, Any] = json.loads(connection.getresponse().read())
-        provisional = document["provisional"]
-        if not provisional["undecided"] and not provisional["behind"]:
+        if document["provisional"]["settled"]:
             return document
         time.sleep(0.5)
     raise MeasurementError("five minutes after the last record some were undecided still")

@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from adapters.cli import asking, explaining, keeping, reference, replaying, serving, trailing
+from adapters.cli import asking, explaining, keeping, reference, replaying, serving, trailing, watching
 from adapters.cli.common import fail, meant
 
 
@@ -86,6 +86,7 @@ for _command in (
     explaining.blame,
     explaining.why,
     serving.serve,
+    watching.watch,
     keeping.rebuild,
     keeping.verify,
     keeping.attest,

@@ -11,6 +11,7 @@ import click
 
 from adapters.cli.common import (
     OPEN_ERRORS,
+    Place,
     at_option,
     explained,
     fail,
@@ -21,20 +22,21 @@ from adapters.cli.common import (
     namespace_option,
     output_option,
     paged,
+    place_option,
     print_data,
     resource_of,
     show,
     tell,
 )
 from adapters.cli.completion import complete_finding, complete_ipset, complete_resource
-from adapters.cli.kept import questioned
+from adapters.cli.kept import asked, known_by, questioned
 from adapters.paper import Paper
 
 
 @click.command(short_help="Show resources: state, claims, what these should be.")
 @click.argument("kind_name", metavar="KIND[/NAME]", shell_complete=complete_resource)
 @click.argument("name", required=False)
-@ledger_option
+@place_option
 @namespace_option
 @at_option
 @headers_option
@@ -43,7 +45,7 @@ from adapters.paper import Paper
 def get(
     kind_name: str,
     name: str | None,
-    ledger_path: str | None,
+    place: Place,
     namespace: str | None,
     at: str | None,
     no_headers: bool,
@@ -57,20 +59,12 @@ def get(
     from adapters import app, report, tables
 
     kind, namespace, name = resource_of(kind_name, name, namespace)
-    moment = app.read_moment(at) if at else None
-    with questioned(ledger_path) as (store, views):
-        if moment is not None:
-            key = None if name is None else key_of(kind, namespace, name)
-            known = [
-                row
-                for row in report.resources_at(store, kind, moment, key)
-                if namespace is None or row["namespace"] == (namespace or None)
-            ]
-            rows = [row for row in known if name is None or row["name"] == name]
-        else:
-            rows = views.resources(kind.name, namespace, name)
-            known = rows if rows or name is None else views.resources(kind.name, namespace)
-        coverage = views.coverage()
+    if at:
+        app.read_moment(at)
+    with asked(place) as answers:
+        document = answers.resources(kind, namespace, name, at or None)
+        rows, coverage = document["resources"], document["coverage"]
+        known = rows if rows or name is None else answers.resources(kind, namespace, None, at or None)["resources"]
     where = f" at {at}" if at else " at the end of the log"
     if name is not None and not rows:
         key = key_of(kind, namespace, name)
@@ -91,7 +85,7 @@ def get(
 @click.command(short_help="Show all that happened to one resource, in order.")
 @click.argument("kind_name", metavar="KIND/NAME", shell_complete=complete_resource)
 @click.argument("name", required=False)
-@ledger_option
+@place_option
 @namespace_option
 @paged
 @headers_option
@@ -100,7 +94,7 @@ def get(
 def history(
     kind_name: str,
     name: str | None,
-    ledger_path: str | None,
+    place: Place,
     namespace: str | None,
     since: str | None,
     until: str | None,
@@ -115,27 +109,21 @@ def history(
     Exit status: 0, or 2 if nothing is known of it or the work could not be done.
     """
     from adapters import tables, trail
-    from adapters.cli.trailing import question_of, tell_of_more
+    from adapters.cli.trailing import tell_of_more
 
     kind, namespace, name = resource_of(kind_name, name, namespace)
     if name is None:
         fail(f"history is of one resource: netledger history {kind.name}/NAME")
     key = key_of(kind, namespace, name)
-    with questioned(ledger_path) as (store, views):
-        coverage = views.coverage()
-        question = question_of(store, coverage, since, until, limit=limit, token=token, reverse=reverse)
-        document = trail.history(store, key, question, coverage)
-        rows = document["events"]
-        is_known = bool(rows) or bool(trail.history(store, key, trail.Question(limit=1), coverage)["events"])
-        known = [] if is_known else views.names(kind.name)
+    question = trail.Question(limit=limit, token=token, reverse=reverse)
+    with asked(place) as answers, known_by(answers, kind, key):
+        document = answers.history(key, question, since, until)
+    rows, coverage = document["events"], document["coverage"]
     if coverage["pruned"] is not None and rows and rows[0]["position"] <= coverage["pruned"]["position"]:
         tell(
             f"{key}: events before {coverage['pruned']['before']} were pruned from this ledger; of each resource the first "
             "and the last are kept"
         )
-    if not is_known:
-        close = meant(key.path, known)
-        fail(f"nothing in this ledger is about {key}{close or f'; `netledger get {kind.plural}` lists what is there'}")
     if output in ("json", "yaml"):
         print_data([{name: row[name] for name in row if name not in ("verb", "refused_by")} for row in rows], output)
     elif output == "csv":
@@ -149,7 +137,7 @@ def history(
 
 @click.command(short_help="List what is wrong, or tell one finding whole.")
 @click.argument("finding_id", required=False, metavar="[ID]", shell_complete=complete_finding)
-@ledger_option
+@place_option
 @headers_option
 @click.option(
     "--open",
@@ -159,15 +147,16 @@ def history(
 )
 @output_option("table", "wide", "json", "yaml", "name")
 @explained
-def findings(finding_id: str | None, ledger_path: str | None, no_headers: bool, only_open: bool, output: str) -> None:
+def findings(finding_id: str | None, place: Place, no_headers: bool, only_open: bool, output: str) -> None:
     """List what is wrong, or tell one finding whole.
 
     ID is a finding's id or its beginning. Exit status: 0 no open error, 1 open errors, 2 the work could not be done.
     """
     from adapters import report, tables
 
-    with questioned(ledger_path) as (_, views):
-        every, coverage = views.findings(), views.coverage()
+    with asked(place) as answers:
+        document = answers.findings()
+    every, coverage = document["findings"], document["coverage"]
     rows = every
     if finding_id is not None:
         rows = [row for row in every if row["id"] == finding_id] or [

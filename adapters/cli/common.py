@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
@@ -101,7 +101,12 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             from adapters.trail import NotAToken
 
             if not isinstance(error, (NothingToRead, StoreError, NotAMoment, NotAProof, NotAToken, NotKnown)):
-                raise
+                if "place" not in kwargs or kwargs["place"].server is None:
+                    raise
+                from adapters.remote import ServerError
+
+                if not isinstance(error, ServerError):
+                    raise
             fail(str(error))
 
     return run
@@ -144,6 +149,81 @@ ledger_option = click.option(
     envvar="NETLEDGER_LEDGER",
     help="The kept ledger: a file, or a server's address such as redis://HOST/0?ledger=NAME (or NETLEDGER_LEDGER).",
 )
+
+
+class Place(NamedTuple):
+    """Where the answer is: a kept ledger, or a daemon that has one. Every part is as it was typed."""
+
+    ledger: str | None = None
+    server: str | None = None
+    token: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+_SERVER_OPTIONS = (
+    click.option(
+        "--server",
+        metavar="URL",
+        envvar="NETLEDGER_SERVER",
+        help="Ask a daemon (`netledger serve`) instead of a ledger; https://HOST:8440 (or NETLEDGER_SERVER).",
+    ),
+    click.option(
+        "--token-file",
+        metavar="FILE",
+        envvar="NETLEDGER_TOKEN_FILE",
+        help="The token to show it, alone or as a line of its token file (or NETLEDGER_TOKEN_FILE).",
+    ),
+    click.option("--ca", metavar="FILE", envvar="NETLEDGER_CA", help="Who signed its certificate (PEM)."),
+    click.option("--cert", metavar="FILE", envvar="NETLEDGER_CERT", help="A client certificate to show it (PEM)."),
+    click.option("--key", metavar="FILE", envvar="NETLEDGER_KEY", help="Its key, where that is in another file."),
+)
+
+
+def _with_place(*options: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def run(
+            *given: Any,
+            server: str | None,
+            token_file: str | None,
+            ca: str | None,
+            cert: str | None,
+            key: str | None,
+            ledger_path: str | None = None,
+            **more: Any,
+        ) -> Any:
+            return command(*given, place=_one_of(Place(ledger_path, server, token_file, ca, cert, key)), **more)
+
+        for option in reversed(options):
+            run = option(run)
+        return run
+
+    return decorate
+
+
+place_option = _with_place(ledger_option, *_SERVER_OPTIONS)
+"""Where to ask: `--ledger`, or `--server` with what proves who one is. The command is given a `Place`."""
+
+server_option = _with_place(*_SERVER_OPTIONS)
+"""The same, where only a daemon can answer."""
+
+
+def _one_of(place: Place) -> Place:
+    """With a ledger or a server: a flag wins over the environment, and two of a kind are an error."""
+    if place.ledger is None or place.server is None:
+        return place
+    context = click.get_current_context()
+    flag = click.core.ParameterSource.COMMANDLINE
+    is_typed = [context.get_parameter_source(name) is flag for name in ("ledger_path", "server")]
+    if is_typed == [True, False]:
+        return place._replace(server=None)
+    if is_typed == [False, True]:
+        return place._replace(ledger=None)
+    said = "--ledger and --server" if is_typed[0] else "NETLEDGER_LEDGER and NETLEDGER_SERVER"
+    fail(f"{said} were both given: which of the two is to answer? Give one")
+
 
 at_option = click.option("--at", metavar="TIME|REVISION|position:N", help="As it was then, instead of at the end.")
 
@@ -302,4 +382,10 @@ def print_data(value: Any, output: str) -> None:
         return
     import yaml
 
-    show(yaml.safe_dump(value, sort_keys=False, allow_unicode=True).splitlines())
+    class Plain(yaml.SafeDumper):
+        """What stands in two places is written twice: no reader of the answer looks for anchors."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    show(yaml.dump(value, Dumper=Plain, sort_keys=False, allow_unicode=True).splitlines())

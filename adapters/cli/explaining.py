@@ -1,46 +1,43 @@
 """The commands that explain one resource: `diff`, `blame`, `why`. Nothing is changed by them.
 
-`adapters/reasons.py` answers, `adapters/telling.py` puts it into words; `kept.py` opens the ledger.
+`adapters/answering.py` answers, or a daemon; `adapters/telling.py` puts it into words. `kept.py` opens the ledger.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from adapters.cli.common import (
     OPEN_ERRORS,
+    Place,
     at_option,
     explained,
     fail,
     headers_option,
     key_of,
-    ledger_option,
-    meant,
     namespace_option,
     output_option,
+    place_option,
     print_data,
     resource_of,
     show,
     tell,
 )
 from adapters.cli.completion import complete_resource
-from adapters.cli.kept import questioned
+from adapters.cli.kept import asked, known_by
 from adapters.paper import Paper
 
 if TYPE_CHECKING:
-    from adapters.views import Views
-    from domain.resources import Key
+    from domain.resources import Key, Kind
 
 
 @click.command(short_help="Show what changed of one resource between two moments.")
 @click.argument("kind_name", metavar="KIND/NAME", shell_complete=complete_resource)
 @click.argument("name", required=False)
-@ledger_option
+@place_option
 @namespace_option
 @click.option(
     "--from", "begin", metavar="TIME|REVISION|position:N", help="From then, instead of from its first record."
@@ -54,7 +51,7 @@ if TYPE_CHECKING:
 def diff(
     kind_name: str,
     name: str | None,
-    ledger_path: str | None,
+    place: Place,
     namespace: str | None,
     begin: str | None,
     end: str | None,
@@ -67,12 +64,12 @@ def diff(
 
     Exit status: 0, or 2 if nothing is known of it or the work could not be done.
     """
-    from adapters import app, reasons, report, telling
+    from adapters import report, telling
 
-    key = _one(kind_name, name, namespace, "diff")
-    first, last = (app.read_moment(text) if text else None for text in (begin, end))
-    with questioned(ledger_path) as (store, views), _known(views, key):
-        document = reasons.diff(store, key, first, last, every=every, coverage=views.coverage())
+    kind, key = _one(kind_name, name, namespace, "diff")
+    _look_at(begin, end)
+    with asked(place) as answers, known_by(answers, kind, key):
+        document = answers.diff(key, begin, end, every=every)
     if output in ("json", "yaml"):
         print_data(document, output)
     elif output == "name":
@@ -85,7 +82,7 @@ def diff(
 @click.command(short_help="Show who made each field of a resource what it is.")
 @click.argument("kind_name", metavar="KIND/NAME", shell_complete=complete_resource)
 @click.argument("name", required=False)
-@ledger_option
+@place_option
 @namespace_option
 @at_option
 @headers_option
@@ -94,7 +91,7 @@ def diff(
 def blame(
     kind_name: str,
     name: str | None,
-    ledger_path: str | None,
+    place: Place,
     namespace: str | None,
     at: str | None,
     no_headers: bool,
@@ -107,24 +104,12 @@ def blame(
 
     Exit status: 0, or 2 if the resource is not there or the work could not be done.
     """
-    from adapters import app, reasons, report, telling
+    from adapters import report, telling
 
-    key = _one(kind_name, name, namespace, "blame")
-    moment = app.read_moment(at) if at else None
-    with questioned(ledger_path) as (store, views), _known(views, key):
-        if moment is None:
-            rows = views.resources(key.kind, key.namespace or None, key.name)
-        else:
-            kind, _, _ = resource_of(f"{key.kind}/{key.path}", None, None)
-            rows = [row for row in report.resources_at(store, kind, moment, key) if report.path_of(row) == str(key)]
-        document = reasons.blame(
-            store,
-            key,
-            moment,
-            standing=rows[0] if rows else None,
-            findings=views.findings(),
-            coverage=views.coverage(),
-        )
+    kind, key = _one(kind_name, name, namespace, "blame")
+    _look_at(at)
+    with asked(place) as answers, known_by(answers, kind, key):
+        document = answers.blame(key, kind, at)
     if output in ("json", "yaml"):
         print_data(document, output)
     elif output == "name":
@@ -139,7 +124,7 @@ def blame(
 @click.command(short_help="Say why a resource is as it is: what is in its way.")
 @click.argument("kind_name", metavar="KIND/NAME", shell_complete=complete_resource)
 @click.argument("name", required=False)
-@ledger_option
+@place_option
 @namespace_option
 @at_option
 @click.option("--member", metavar="ENTRY", help="Of an ipset: why this member is in it, or is not.")
@@ -148,7 +133,7 @@ def blame(
 def why(
     kind_name: str,
     name: str | None,
-    ledger_path: str | None,
+    place: Place,
     namespace: str | None,
     at: str | None,
     member: str | None,
@@ -162,17 +147,14 @@ def why(
 
     Exit status: 0, 1 if something wrong is in its way, 2 if nothing is known of it or the work could not be done.
     """
-    from adapters import app, reasons, report, telling
-    from adapters.judging import Judged, fold
+    from adapters import report, telling
 
-    key = _one(kind_name, name, namespace, "why")
+    kind, key = _one(kind_name, name, namespace, "why")
     if member is not None and key.kind != "ipset":
         fail(f"--member is for ipsets, and {key} is none")
-    moment = app.read_moment(at) if at else None
-    with questioned(ledger_path) as (store, views), _known(views, key):
-        judged = fold(store.ledger) if moment is None else Judged()  # of a moment, `conclude` folds it itself
-        outcome = app.conclude(store, judged, [], at=moment)
-        document = reasons.why(store, outcome, key, member or "", coverage=views.coverage())
+    _look_at(at)
+    with asked(place) as answers, known_by(answers, kind, key):
+        document = answers.why(key, member or "", at)
     if output in ("json", "yaml"):
         print_data(document, output)
     elif output == "name":
@@ -184,23 +166,18 @@ def why(
     raise SystemExit(OPEN_ERRORS if document["verdict"] == "blocked" else 0)
 
 
-def _one(kind_name: str, name: str | None, namespace: str | None, command: str) -> Key:
+def _one(kind_name: str, name: str | None, namespace: str | None, command: str) -> tuple[Kind, Key]:
     """The one resource that was named."""
     kind, namespace, name = resource_of(kind_name, name, namespace)
     if name is None:
         fail(f"{command} is of one resource: netledger {command} {kind.name}/NAME")
-    return key_of(kind, namespace, name)
+    return kind, key_of(kind, namespace, name)
 
 
-@contextmanager
-def _known(views: Views, key: Key) -> Iterator[None]:
-    """What is not known is said with what may have been meant."""
-    from adapters.report import NotKnown
+def _look_at(*moments: str | None) -> None:
+    """What is no moment is said before anything is opened. Raises `NotAMoment`."""
+    from adapters import app
 
-    try:
-        yield
-    except NotKnown as error:
-        said = str(error)
-        if said.startswith("nothing in this ledger"):
-            said += meant(key.path, views.names(key.kind)) or f"; `netledger get {key.kind}` lists what is there"
-        fail(said)
+    for text in moments:
+        if text:
+            app.read_moment(text)

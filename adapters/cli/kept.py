@@ -1,6 +1,6 @@
-"""A kept ledger as commands ask it: open for reading, with read models (`adapters/views.py`) that stand where it stands.
+"""What commands ask: a kept ledger with read models (`adapters/views.py`) that stand where it stands, or a daemon.
 
-They are made again here whenever they do not. `asking.py` and `keeping.py` come next.
+The read models are made again here whenever they do not. `asking.py` and `keeping.py` come next.
 """
 
 from __future__ import annotations
@@ -10,11 +10,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from adapters.cli.common import fail, named, tell
+from adapters.cli.common import Place, fail, meant, named, tell
 
 if TYPE_CHECKING:
     from adapters import app
+    from adapters.answering import Answers
+    from adapters.remote import Remote
     from adapters.views import Views
+    from domain.resources import Key, Kind
+
+
+@contextmanager
+def asked(place: Place) -> Iterator[Answers | Remote]:
+    """Who answers: a kept ledger that is open for reading, or a daemon. What may still change an answer is told."""
+    if place.server is None:
+        from adapters.answering import Answers
+
+        with questioned(place.ledger) as (store, views):
+            yield Answers(store, views)
+        return
+    with daemon(place) as remote:
+        yield remote
+        waiting = remote.provisional.get("undecided", 0)
+        if waiting:
+            from adapters.paper import counted
+
+            tell(
+                f"{counted(waiting, 'record')} not decided yet (for {remote.provisional['seconds']:g} s): this answer may "
+                "still change"
+            )
+
+
+@contextmanager
+def daemon(place: Place) -> Iterator[Remote]:
+    """The daemon that was named."""
+    from adapters.remote import Credentials, Remote
+
+    if not place.server:
+        fail("which daemon? Give --server URL, or set NETLEDGER_SERVER; `netledger serve` runs one")
+    with Remote(place.server, Credentials(place.token, place.ca, place.cert, place.key)) as remote:
+        yield remote
 
 
 @contextmanager
@@ -28,6 +63,20 @@ def questioned(path: str | None) -> Iterator[tuple[app.Store, Views]]:
         if not views.stand_at(standing(store)):
             _make_views(views, store, named(path))
         yield store, views
+
+
+@contextmanager
+def known_by(answers: Answers | Remote, kind: Kind, key: Key) -> Iterator[None]:
+    """What is not known is said with what may have been meant."""
+    from adapters.report import NotKnown
+
+    try:
+        yield
+    except NotKnown as error:
+        said = str(error)
+        if "in this ledger" in said:
+            said += meant(key.path, answers.names(kind)) or f"; `netledger get {kind.plural}` lists what is there"
+        fail(said)
 
 
 def _make_views(views: Views, store: app.Store, path: str) -> None:

@@ -155,8 +155,14 @@ _OPTIONS = (
     ),
     _flag("allow-volatile", "Also keep the ledger on a server that may forget what it acknowledged."),
     _flag("watch", "Also watch the API server: list what there is, and take every change of it."),
-    _option("kubeconfig", "How to reach it; else KUBECONFIG, or the service account in a pod.", "FILE", _FILE),
-    _option("cluster", "What it is called among the sources, the same over restarts; else by its URL.", "NAME"),
+    _option(
+        "kubeconfig", "How to reach the API server; else KUBECONFIG, or the service account in a pod.", "FILE", _FILE
+    ),
+    _option(
+        "cluster",
+        "What the cluster is called among the sources and in alerts, the same over restarts; else by its URL.",
+        "NAME",
+    ),
     _option(
         "source",
         "Also read a Redis stream: redis://HOST/DB/STREAM?group=NAME. May be given often.",
@@ -193,6 +199,29 @@ _OPTIONS = (
     _option("idle-timeout", "How long a connection is kept that asks nothing more.", "SECONDS", _SECONDS, 90.0),
     _option("max-lag", "From which lag on it is not ready.", "SECONDS", _SECONDS, 300.0),
     _option("min-free", "With less room on the ledger's disk it is not ready.", "SIZE", Size(), "64MiB"),
+    _option(
+        "alert-webhook",
+        "Post alerts there, in Alertmanager's form; without a path, to /api/v2/alerts. May be given often.",
+        "URL",
+        multiple=True,
+    ),
+    _option("alert-severity", "Of which findings others are told.", "SEVERITY,SEVERITY", default="error,warning"),
+    _option(
+        "alert-label",
+        "A label of every alert, such as cluster=shop. May be given often.",
+        "NAME=VALUE",
+        multiple=True,
+    ),
+    _option("alert-token-file", "A bearer token for the webhooks. Read again for each request.", "FILE", _FILE),
+    _option("alert-ca", "Who signs the webhooks' certificates (PEM).", "FILE", _FILE),
+    _option("external-url", "Where people reach this daemon: alerts lead there.", "URL"),
+    _flag("kubernetes-events", "Write a Kubernetes Event on a resource when a finding of it opens or heals."),
+    _option(
+        "publish",
+        "Push VPC status and ipset membership to that Redis server: redis://HOST/0?prefix=NAME. May be given often.",
+        "ADDRESS",
+        multiple=True,
+    ),
     _option(
         "log-format",
         "JSON lines, or text for people; auto is text at a terminal.",

@@ -12,26 +12,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapters.cli.common import (
+    Place,
     explained,
     fail,
     headers_option,
     key_of,
     kind_of,
-    ledger_option,
     meant,
     namespace_option,
     output_option,
     paged,
+    place_option,
     print_data,
     resource_of,
     show,
     tell,
 )
 from adapters.cli.completion import complete_kind, complete_resource
-from adapters.cli.kept import questioned
+from adapters.cli.kept import asked, known_by
 
 if TYPE_CHECKING:
-    from adapters import app
+    from adapters.answering import Answers
+    from adapters.remote import Remote
     from adapters.trail import Question
 
 AT_A_TERMINAL = 100
@@ -41,7 +43,7 @@ ROWS_AT_ONCE = 2_000
 
 
 @click.command(short_help="List events: by whom, on what, when.")
-@ledger_option
+@place_option
 @click.option("--actor", "actors", multiple=True, metavar="NAME", help="Only by this one; * stands for anything.")
 @click.option(
     "--kind", "kinds", multiple=True, metavar="KIND", shell_complete=complete_kind, help="Only on this kind; vpc,eip."
@@ -56,7 +58,7 @@ ROWS_AT_ONCE = 2_000
 @output_option("table", "wide", "json", "csv")
 @explained
 def events(
-    ledger_path: str | None,
+    place: Place,
     actors: Sequence[str],
     kinds: Sequence[str],
     namespace: str | None,
@@ -83,29 +85,24 @@ def events(
 
     if limit is None and sys.stdout.isatty():
         limit = AT_A_TERMINAL
-    with questioned(ledger_path) as (store, views):
-        coverage = views.coverage()
-        question = question_of(
-            store,
-            coverage,
-            since,
-            until,
-            actors=tuple(actors),
-            kinds=tuple(kind_of(kind).name for kind in _each(kinds)),
-            namespaces=() if namespace is None else (namespace,),
-            name=name,
-            verbs=_each(verbs),
-            types=_each(types),
-            refused=refused,
-            reverse=reverse,
-            limit=limit,
-            token=token,
-        )
+    question = trail.Question(
+        actors=tuple(actors),
+        kinds=tuple(kind_of(kind).name for kind in _each(kinds)),
+        namespaces=() if namespace is None else (namespace,),
+        name=name,
+        verbs=_each(verbs),
+        types=_each(types),
+        refused=refused,
+        reverse=reverse,
+        limit=limit,
+        token=token,
+    )
+    with asked(place) as answers:
         if output == "csv" and limit is None:
-            show(trail.csv_lines(_all_rows(store, question, coverage), headers=not no_headers))
+            show(trail.csv_lines(_all_rows(answers, question, since, until), headers=not no_headers))
             return
-        document = trail.events(store, question, coverage)
-        unknown = [] if document["events"] else _unknown(store, question)
+        document = answers.events(question, since, until)
+        unknown = [] if document["events"] else _unknown(answers, question)
     if output == "json":
         print_data(document, output)
     elif output == "csv":
@@ -115,7 +112,7 @@ def events(
     else:
         show(tables.events(document["events"], wide=output == "wide", headers=not no_headers))
     if output in ("table", "wide"):
-        tell(report.as_of(coverage))
+        tell(report.as_of(document["coverage"]))
     tell_of_more(document)
 
 
@@ -123,7 +120,7 @@ def events(
 @click.argument("kind_name", required=False, metavar="KIND/NAME", shell_complete=complete_resource)
 @click.argument("name", required=False)
 @click.option("--resource", metavar="KIND/NAME", shell_complete=complete_resource, help="The same, as an option.")
-@ledger_option
+@place_option
 @namespace_option
 @headers_option
 @output_option("table", "wide", "json")
@@ -132,7 +129,7 @@ def who(
     kind_name: str | None,
     name: str | None,
     resource: str | None,
-    ledger_path: str | None,
+    place: Place,
     namespace: str | None,
     no_headers: bool,
     output: str,
@@ -141,7 +138,7 @@ def who(
 
     Exit status: 0, or 2 if nothing is known of it or the work could not be done.
     """
-    from adapters import report, tables, trail
+    from adapters import report, tables
 
     if (kind_name is None) == (resource is None):
         fail("who is about one resource: netledger who KIND/NAME, or --resource KIND/NAME")
@@ -149,33 +146,13 @@ def who(
     if name is None:
         fail(f"who is about one resource: netledger who {kind.name}/NAME")
     key = key_of(kind, namespace, name)
-    with questioned(ledger_path) as (store, views):
-        document = trail.who(store, key, views.coverage())
-        known = [] if document["actors"] else views.names(kind.name)
-    if not document["actors"]:
-        close = meant(key.path, known)
-        fail(f"nobody wrote to {key} in this ledger{close or f'; `netledger get {kind.plural}` lists what is there'}")
+    with asked(place) as answers, known_by(answers, kind, key):
+        document = answers.who(key)
     if output == "json":
         print_data(document, output)
         return
     show(tables.who(document["actors"], wide=output == "wide", headers=not no_headers))
     tell(report.as_of(document["coverage"]))
-
-
-def question_of(
-    store: app.Store, coverage: dict[str, Any], since: str | None, until: str | None, **more: Any
-) -> Question:
-    """A question with its moments read; durations count back from the end of the log."""
-    from adapters import app, trail
-
-    def end() -> int:
-        return app.end_of(store.journal)
-
-    return trail.Question(
-        since=app.read_moment(since, end) if since else None,
-        until=app.read_moment(until, end) if until else None,
-        **more,
-    )
 
 
 def tell_of_more(document: dict[str, Any]) -> None:
@@ -189,14 +166,15 @@ def tell_of_more(document: dict[str, Any]) -> None:
         tell(f"there is more: the same command with --continue {document['continue']}")
 
 
-def _all_rows(store: app.Store, question: Question, coverage: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _all_rows(
+    answers: Answers | Remote, question: Question, since: str | None, until: str | None
+) -> Iterator[dict[str, Any]]:
     import msgspec
-
-    from adapters import trail
 
     token = question.token
     while True:
-        document = trail.events(store, msgspec.structs.replace(question, limit=ROWS_AT_ONCE, token=token), coverage)
+        page = msgspec.structs.replace(question, limit=ROWS_AT_ONCE, token=token)
+        document = answers.events(page, since, until)
         yield from document["events"]
         token = document["continue"]
         if token is None:
@@ -208,11 +186,9 @@ def _each(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for some in words for word in some.split(",") if word))
 
 
-def _unknown(store: app.Store, question: Question) -> list[str]:
+def _unknown(answers: Answers | Remote, question: Question) -> list[str]:
     """What was asked for that is nowhere in this ledger, with what may have been meant."""
-    from adapters import trail
-
-    known = trail.known(store)
+    known = answers.known()
     return [
         f"no {what} of this ledger is called {word!r}{meant(word, known[names])}"
         for what, names, words in (

@@ -76,3 +76,24 @@ def tagged(request: Request, document: dict[str, Any], position: int) -> Respons
     if tag in (one.strip() for one in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers={"etag": tag})
     return Response(content, 200, {"etag": tag}, "application/json")
+
+
+def flag(request: Request, name: str) -> bool:
+    """Whether a query says so; its name alone does, too. Raises `Problem`."""
+    value = request.query_params.get(name, "false").lower()
+    if value not in ("true", "1", "", "false", "0"):
+        raise Problem(400, f"{name}= is true or false")
+    return value in ("true", "1", "")
+
+
+def prefers_csv(request: Request) -> bool:
+    """Whether an asker would rather have CSV than JSON. Who takes either gets JSON."""
+    weights = {"text/csv": 0.0, "application/json": 0.0}
+    for part in request.headers.get("accept", "*/*").lower().split(","):
+        name, *parameters = (one.strip() for one in part.split(";"))
+        weight = next((one[2:] for one in parameters if one.startswith("q=")), "1")
+        value = float(weight) if weight.replace(".", "", 1).isascii() and weight.replace(".", "", 1).isdigit() else 1.0
+        for known in weights:
+            if name == known or (name == "*/*" and not weights[known]):
+                weights[known] = value
+    return weights["text/csv"] > weights["application/json"]

@@ -83,7 +83,8 @@ class Followers:
             self._followers.add(follower)
             last = self._last if after is None else after
         try:
-            yield b": what opens, changes and heals from here on\n\n"
+            # With the number that it goes on from, so that who loses the connection before any change misses none.
+            yield b": what opens, changes and heals from here on\nid: %d\n\n" % last
             # Some at a time. What comes in between stands in the queue already, and is not told twice.
             while after is not None and (changes := await run_in_threadpool(self._live.changes, last)):
                 for change in changes:

@@ -1,6 +1,7 @@
 """`/livez` and `/readyz`: whether the process answers, and whether it should be sent anything, check by check.
 
 As with a kube-apiserver, anybody may ask, and only who may read is told why a check fails; the log has it in any case.
+Whom the daemon tells stands there too, and one who does not answer is no reason to send it nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Readiness:
             return {**self._found, "stopping": "it is about to end" if self.stopping else ""}
 
     def notes(self) -> list[str]:
-        """How the sources are that are fetched. One that cannot be reached is no reason to send nothing."""
+        """How the sources are that are fetched, and those who are told. One that cannot be reached makes nothing unready."""
         lines = []
         for feed in self._service.feeds:
             state = feed.state()
@@ -59,6 +60,12 @@ class Readiness:
                     lines.append(f"[!]source {name} waits: {one.waits}")
                 else:
                     lines.append(f"[+]source {name} {'ok' if one.connected else 'is not connected yet'}")
+        for outlet in self._service.outlets:
+            state = outlet.state()
+            if state.error:
+                lines.append(f"[!]{state.name}: {state.error}")
+            else:
+                lines.append(f"[+]{state.name} {'ok' if state.connected else 'was told nothing yet'}")
         return lines
 
     def _all(self) -> dict[str, Callable[[], str]]:

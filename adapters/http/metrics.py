@@ -132,6 +132,7 @@ class _Engine(Collector):
         yield _counter(
             "netledger_followers_dropped", "Streams ended because they read too slowly.", service.followers.dropped
         )
+        yield from _told(service)
         yield from self._feeds()
         about = InfoMetricFamily("netledger_build", "The version.")
         about.add_metric((), {"version": _version(), "python": sys.version.split()[0]})
@@ -155,6 +156,33 @@ class _Engine(Collector):
                 last.add_metric((name,), one.last)
                 failures.add_metric((name,), one.failures)
         yield from (connected, last, failures)
+
+
+def _told(service: Service) -> Iterator[Metric]:
+    """How those are who are told: alert webhooks, Kubernetes Events, projections."""
+    labels = ("kind", "target")
+    well = GaugeMetricFamily("netledger_told_up", "1 where what is told is heard.", labels=labels)
+    behind = GaugeMetricFamily(
+        "netledger_told_behind", "Changes of findings, or positions, that are not told yet.", labels=labels
+    )
+    last = GaugeMetricFamily(
+        "netledger_told_last_timestamp_seconds",
+        "When something was heard last; 0 where not since the start.",
+        labels=labels,
+    )
+    sent = CounterMetricFamily("netledger_told_messages", "What was heard.", labels=labels)
+    failed = CounterMetricFamily("netledger_told_failures", "Attempts that failed, and were made again.", labels=labels)
+    dropped = CounterMetricFamily("netledger_told_dropped", "What was refused for what it says.", labels=labels)
+    for outlet in service.outlets:
+        state = outlet.state()
+        who = (outlet.kind, state.name.rpartition(" ")[2])
+        well.add_metric(who, int(state.connected))
+        behind.add_metric(who, outlet.behind())
+        last.add_metric(who, state.last)
+        sent.add_metric(who, outlet.sent)
+        failed.add_metric(who, state.failures)
+        dropped.add_metric(who, outlet.dropped)
+    yield from (well, behind, last, sent, failed, dropped)
 
 
 def _every_rule() -> Iterator[tuple[str, str, str]]:

@@ -17,7 +17,8 @@ import msgspec
 from adapters.http.access import RIGHTS
 from adapters.http.answers import PROBLEM
 from adapters.http.commands import GivenCommand
-from adapters.http.questions import STATUSES
+from adapters.http.questions import CSV, PAGE, PAGE_MOST, STATUSES
+from adapters.trail import API_SERVER, COLUMNS, LIFECYCLE
 from domain.resources import KINDS
 
 Json = dict[str, Any]
@@ -76,22 +77,42 @@ _UNCHANGED = (304, {"description": "What you have is what there is.", "headers":
 _KIND = _path("kind", f"A kind by its name, plural or short name: {', '.join(kind.name for kind in KINDS)}.")
 _NAME = _path("name", "The resource's name.")
 _NAMESPACE = _path("namespace", "Its namespace; of an ipset, its node.")
-_AT = _query("at", "A time (RFC 3339) or a revision: as it was then.", {"type": "string"})
+_MOMENT = "A time (RFC 3339), a revision (330) or a position (position:24)"
+_AT = _query("at", f"{_MOMENT}: as it was then.", {"type": "string"})
+_FROM_THEN = f"{_MOMENT}, or so long before the log's end (2h, 1h30m)"
+_SINCE = _query("since", f"Only from then on. {_FROM_THEN}.", {"type": "string"})
+_UNTIL = _query("until", "Only up to then; the same.", {"type": "string"})
+_REVERSE = _query("reverse", "The newest first.", {"type": "boolean"})
+_LIMIT = _query(
+    "limit",
+    "At most so many; the rest follows.",
+    {"type": "integer", "minimum": 1, "maximum": PAGE_MOST, "default": PAGE},
+)
+_CONTINUE = _query(
+    "continue",
+    "Go on behind the page that ended with this token; the rest of the question as it was.",
+    {"type": "string"},
+)
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 
 
-def _answered(name: str, schema: Json) -> Json:
+def _answered(name: str, schema: Json, **more: Json) -> Json:
     return {
         "type": "object",
-        "required": [name, "ledger", "provisional", "coverage"],
+        "required": [name, *more, "ledger", "provisional", "coverage"],
         "properties": {
             name: schema,
+            **more,
             "ledger": _ref("Ledger"),
             "provisional": {
                 "type": "object",
                 "description": "What may still change this answer: records that wait in the reorder window, and since when.",
-                "required": ["undecided", "seconds"],
-                "properties": {"undecided": {"type": "integer"}, "seconds": {"type": "number"}},
+                "required": ["undecided", "seconds", "settled"],
+                "properties": {
+                    "undecided": {"type": "integer"},
+                    "seconds": {"type": "number"},
+                    "settled": {"type": "boolean"},
+                },
             },
             "coverage": _ref("coverage"),
         },
@@ -100,6 +121,16 @@ def _answered(name: str, schema: Json) -> Json:
 
 def _list(schema: Json) -> Json:
     return {"type": "array", "items": schema}
+
+
+def _projected(name: str, schema: Json) -> Json:
+    answer = _answered(name, schema)
+    position = {"type": "integer", "description": "Of the last event that it follows from."}
+    return {
+        **answer,
+        "required": ["position", *answer["required"]],
+        "properties": {"position": position, **answer["properties"]},
+    }
 
 
 AUDIT = Described(
@@ -200,7 +231,7 @@ RESOURCES = Described(
     "The live resources of a kind: states, claims, and what these should be.",
     parameters=(_KIND, _query("namespace", "Only this one.", {"type": "string"}), _AT, _AGAIN),
     answers=((200, _json("They.", _answered("resources", _list(_ref("resource_standing"))), _ETAG)), _UNCHANGED),
-    problems=(400, 404, 503),
+    problems=(400, 404, 410, 503),
 )
 RESOURCE = Described(
     "GET",
@@ -209,7 +240,7 @@ RESOURCE = Described(
     "One resource of a kind that lives in no namespace. Its ETag is what If-Match of a command takes.",
     parameters=(_KIND, _NAME, _AT, _AGAIN),
     answers=((200, _json("It.", _answered("resource", _ref("resource_standing")), _ETAG)), _UNCHANGED),
-    problems=(400, 404, 503),
+    problems=(400, 404, 410, 503),
 )
 NAMESPACED_RESOURCE = RESOURCE._replace(
     path="/v1/resources/{kind}/{namespace}/{name}",
@@ -217,19 +248,134 @@ NAMESPACED_RESOURCE = RESOURCE._replace(
     summary="One resource of a kind that lives in namespaces.",
     parameters=(_KIND, _NAMESPACE, _NAME, _AT, _AGAIN),
 )
-HISTORY = Described(
+_PAGED: Json = {
+    "generation": {"type": "integer", "description": "Of the ledger: a late record begins another."},
+    "restarted": {"type": "boolean", "description": "Whether that happened since the page before."},
+    "continue": {"type": ["string", "null"], "description": "The token for the next page; null at the end."},
+}
+_NEXT = {**_ETAG, "Link": {"description": "The next page, `rel=next`.", "schema": {"type": "string"}}}
+_EVENT_SCHEMA = _ref("TrailEvent")
+EVENTS = Described(
     "GET",
-    "/v1/history/{kind}/{name}",
+    "/v1/events",
+    "events",
+    "Who did what, on what, when, in the true order. Filters are joined; one that is given several times lets any pass.",
+    parameters=(
+        *(
+            _query(name, description, _list({"type": "string"}))
+            for name, description in (
+                ("actor", "Whose name it is: whole, as tables show it, or a pattern with *."),
+                ("kind", "Kinds, each by its name, plural or short name; vpc,eip."),
+                ("namespace", "Namespaces."),
+                ("verb", "Verbs of the API: patch,delete."),
+                ("event", "Types of events: VPCStatusReported."),
+            )
+        ),
+        _query("name", "What bears this name.", {"type": "string"}),
+        _query("refused", "Only what a lifecycle or the API server refused.", {"type": "boolean"}),
+        _SINCE,
+        _UNTIL,
+        _REVERSE,
+        _LIMIT,
+        _CONTINUE,
+        _AGAIN,
+    ),
+    answers=(
+        (
+            200,
+            {
+                "description": "A page of them; as CSV for who asks for that, by Accept.",
+                "headers": _NEXT,
+                "content": {
+                    "application/json": {"schema": _answered("events", _list(_EVENT_SCHEMA), **_PAGED)},
+                    CSV: {"schema": {"type": "string"}},
+                },
+            },
+        ),
+        _UNCHANGED,
+    ),
+    problems=(400, 410, 503),
+)
+_WORDS = _list({"type": "string"})
+KNOWN = Described(
+    "GET",
+    "/v1/known",
+    "known",
+    "All actors, verbs and types of events there are: what to ask /v1/events for.",
+    parameters=(_AGAIN,),
+    answers=((200, _json("They.", _answered("actors", _WORDS, verbs=_WORDS, types=_WORDS), _ETAG)), _UNCHANGED),
+    problems=(503,),
+)
+
+
+def _of_one(
+    path: str, summary: str, answer: Json, *parameters: Json, problems: tuple[int, ...] = (400, 404, 410, 503)
+) -> tuple[Described, Described]:
+    """The route for what lives in no namespace, and the one for what does."""
+    answers = ((200, _json("It.", answer, _NEXT if _CONTINUE in parameters else _ETAG)), _UNCHANGED)
+    return tuple(
+        Described(
+            "GET",
+            f"/v1/{path}/{{kind}}{inside}/{{name}}",
+            name,
+            summary,
+            (*places, *parameters, _AGAIN),
+            None,
+            answers,
+            problems,
+        )
+        for inside, name, places in (
+            ("", path, (_KIND, _NAME)),
+            ("/{namespace}", f"namespaced{path.title()}", (_KIND, _NAMESPACE, _NAME)),
+        )
+    )  # type: ignore[return-value]  # two of them
+
+
+HISTORY, NAMESPACED_HISTORY = _of_one(
     "history",
-    "All that happened to one resource, in the true order; of one that is gone, too.",
-    parameters=(_KIND, _NAME, _AGAIN),
-    answers=((200, _json("It.", _answered("history", _list({"type": "object"})), _ETAG)), _UNCHANGED),
+    "What happened to one resource, in the true order; of one that is gone, too.",
+    _answered("history", _list(_EVENT_SCHEMA), **_PAGED),
+    _SINCE,
+    _UNTIL,
+    _REVERSE,
+    _LIMIT,
+    _CONTINUE,
+)
+WHO, NAMESPACED_WHO = _of_one(
+    "who",
+    "Everyone who wrote to a resource, or tried to: how often, with which verbs, first and last. Who came last is last.",
+    _answered("actors", _list({"type": "object"}), resource={"type": "string"}),
     problems=(404, 503),
 )
-NAMESPACED_HISTORY = HISTORY._replace(
-    path="/v1/history/{kind}/{namespace}/{name}",
-    name="namespacedHistory",
-    parameters=(_KIND, _NAMESPACE, _NAME, _AGAIN),
+_RESOURCE = {"type": "object", "required": ["kind", "namespace", "name", "uid"]}
+_FIELDS = _list({"type": "object", "required": ["field", "by"]})
+DIFF, NAMESPACED_DIFF = _of_one(
+    "diff",
+    "What changed of a resource between two moments, field by field, and who made each change last.",
+    _answered("fields", _FIELDS, resource=_RESOURCE, **{"from": {"type": "object"}, "to": {"type": "object"}}),
+    _query("from", f"{_MOMENT}; without it, from its first record.", {"type": "string"}),
+    _query("to", "The same; without it, to the log's end, or its own.", {"type": "string"}),
+    _query("all", "Also what was changed and changed back.", {"type": "boolean"}),
+)
+BLAME, NAMESPACED_BLAME = _of_one(
+    "blame",
+    "Each field of a resource: what it says, who made it say so, when, by which request, on what basis.",
+    _answered("fields", _FIELDS, resource=_RESOURCE, position={"type": "integer"}),
+    _AT,
+)
+WHY, NAMESPACED_WHY = _of_one(
+    "why",
+    "Why a resource is not ready, not bound, not gone: the shortest chain of events and named absences to the root.",
+    _answered(
+        "chain",
+        _list({"type": "object", "required": ["says", "resource", "event", "absence"]}),
+        resource=_RESOURCE,
+        verdict={"type": "string", "enum": ["blocked", "waiting", "unknown", "nothing", "gone"]},
+        says={"type": "string"},
+        repair=_list({"type": "object"}),
+    ),
+    _query("member", "Of an ipset: why this member is in it, or is not.", {"type": "string"}),
+    problems=(400, 404, 503),
 )
 EVENT = Described(
     "GET",
@@ -251,6 +397,103 @@ EVENT = Described(
         ),
     ),
     problems=(404, 503),
+)
+_VPC_STATUS = {
+    "type": "object",
+    "description": "Fields of its status as they should be, as far as that is known; `drift` names those that say otherwise.",
+    "required": ["name", "drift"],
+    "properties": {"name": {"type": "string"}, "drift": _list({"type": "string"})},
+}
+_MEMBERSHIP = {
+    "type": "object",
+    "required": ["node", "name", "members"],
+    "properties": {"node": {"type": "string"}, "name": {"type": "string"}, "members": _list({"type": "string"})},
+}
+VPC_STATUSES = Described(
+    "GET",
+    "/v1/projections/vpc-status",
+    "vpcStatuses",
+    "What the status of each VPC should say.",
+    parameters=(_AGAIN,),
+    answers=((200, _json("They.", _projected("vpcs", _list(_VPC_STATUS)), _ETAG)), _UNCHANGED),
+    problems=(503,),
+)
+VPC_STATUS = VPC_STATUSES._replace(
+    path="/v1/projections/vpc-status/{name}",
+    name="vpcStatus",
+    summary="What the status of one VPC should say.",
+    parameters=(_NAME, _AGAIN),
+    answers=((200, _json("It.", _projected("vpc", _VPC_STATUS), _ETAG)), _UNCHANGED),
+    problems=(404, 503),
+)
+MEMBERSHIPS = Described(
+    "GET",
+    "/v1/projections/ipset-membership",
+    "ipsetMemberships",
+    "The members that belong in each ipset of which that is known.",
+    parameters=(_query("node", "Only of this node.", {"type": "string"}), _AGAIN),
+    answers=((200, _json("They.", _projected("ipsets", _list(_MEMBERSHIP)), _ETAG)), _UNCHANGED),
+    problems=(503,),
+)
+MEMBERSHIP = Described(
+    "GET",
+    "/v1/projections/ipset-membership/{node}/{name}",
+    "ipsetMembership",
+    "The members that belong in one ipset; as text, what `ipset restore` takes to make it so.",
+    parameters=(
+        _path("node", "The node that it lies on."),
+        _NAME,
+        _query(
+            "format", "The same as Accept says: text/plain is restore.", {"type": "string", "enum": ["json", "restore"]}
+        ),
+        _AGAIN,
+    ),
+    answers=(
+        (
+            200,
+            {
+                "description": "They.",
+                "headers": _ETAG,
+                "content": {
+                    "application/json": {"schema": _projected("ipset", _MEMBERSHIP)},
+                    "text/plain": {"schema": {"type": "string"}},
+                },
+            },
+        ),
+        _UNCHANGED,
+    ),
+    problems=(400, 404, 503),
+)
+NODELESS_MEMBERSHIP = MEMBERSHIP._replace(
+    path="/v1/projections/ipset-membership/{name}",
+    name="nodelessIpsetMembership",
+    summary="The same of a set of which no source says on which node it lies.",
+    parameters=MEMBERSHIP.parameters[1:],
+)
+REBUILD = Described(
+    "POST",
+    "/v1/rebuild",
+    "rebuild",
+    "Fold all projections again from the log, beside what goes on, and switch over at once.",
+    answers=(
+        (
+            200,
+            _json(
+                "It is done.",
+                {
+                    "type": "object",
+                    "required": ["events", "generation", "position", "seconds"],
+                    "properties": {
+                        "events": {"type": "integer", "description": "How many were folded."},
+                        "generation": {"type": "integer"},
+                        "position": {"type": "integer", "description": "Where the ledger stands then."},
+                        "seconds": {"type": "number"},
+                    },
+                },
+            ),
+        ),
+    ),
+    problems=(409, 503),
 )
 METRICS = Described(
     "GET",
@@ -280,7 +523,8 @@ _TOLD = {
     403: "The right is missing.",
     404: "There is none.",
     408: "The body did not come in time.",
-    409: "Not allowed in this state: the reason, and what could come next.",
+    409: "Not allowed in this state: the reason, and of a command what could come next.",
+    410: "What was asked for cannot be told any more: it was pruned, or decided again; what can be asked is said.",
     412: "The resource changed since that position.",
     413: "Too large.",
     415: "Not in that encoding.",
@@ -355,6 +599,17 @@ def _schemas() -> Json:
                     "required": list(outcomes),
                     "properties": dict.fromkeys(outcomes, count),
                 }
+            },
+        },
+        "TrailEvent": {
+            "type": "object",
+            "required": list(COLUMNS),
+            "properties": {
+                "position": count,
+                "at": {"type": "string"},
+                "revision": {"type": ["integer", "null"]},
+                "refused_by": {"enum": [LIFECYCLE, API_SERVER, None]},
+                "changed": {"type": "object"},
             },
         },
         "Problem": {

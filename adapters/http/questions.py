@@ -1,25 +1,89 @@
-"""What is asked: findings, resources, histories, events. Each is a function of the request, run in a thread of its own.
+"""What is asked: findings, resources, the audit trail. Each is a function of the request, run in a thread of its own.
 
-Routes for more questions are added here and in the table of `routes`; what they answer is made where the command line's
-is, so that both say the same.
+Routes for more questions are added here and in the table of `routes`. What they answer is made where the command line's
+is (`adapters/answering.py`), so that both say the same; here it is read from a request, and told on what it rests.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from adapters import app, report
-from adapters.http.answers import Problem, answer, tagged
+from adapters import reasons, report, trail
+from adapters.answering import Answers
+from adapters.http.answers import Problem, answer, flag, prefers_csv, tagged
 from adapters.http.service import Service
-from adapters.live import Stand
+from adapters.live import Live, Stand
+from adapters.trail import Question
 from domain.resources import KINDS, Key, Kind, kind_called
 from projections.findings.rule import HEALED, OPEN, PENDING, UNKNOWN
 
 STATUSES = (OPEN, UNKNOWN, PENDING, HEALED)
+PAGE, PAGE_MOST = 1_000, 10_000
+"""How many events a page has where nobody says, and at most."""
+CSV: Final = "text/csv"
+
+
+class _Now:
+    """What holds at the end of what is decided, from the engine's memory: see `answering.Now`."""
+
+    def __init__(self, live: Live, document: dict[str, Any]) -> None:
+        self._live = live
+        self._document = document
+
+    def coverage(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._document["coverage"]
+        return found
+
+    def findings(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._document["findings"]
+        return found
+
+    def resources(self, kind: str, namespace: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
+        with self._live.reading() as reading:
+            live = reading.world.live
+            if name is not None and namespace is not None:
+                key = Key(kind, namespace, name)
+                found = [live[key]] if key in live else []
+            else:
+                found = [
+                    one
+                    for one in live.values()
+                    if one.key.kind == kind and namespace in (None, one.key.namespace) and name in (None, one.key.name)
+                ]
+            found.sort(key=lambda one: one.key)
+            return [report.resource_document(one, reading.standing(one)) for one in found]
+
+    def names(self, kind: str) -> list[str]:
+        with self._live.reading() as reading:
+            return sorted(key.path for key in reading.world.live if key.kind == kind)
+
+
+class _Asked:
+    """One question: where the ledger stands, and who answers."""
+
+    def __init__(self, answers: Answers, stand: Stand, document: dict[str, Any]) -> None:
+        self.answers = answers
+        self.stand = stand
+        self._document = document
+
+    def told(self, request: Request, document: dict[str, Any], position: int | None = None) -> Response:
+        """A document, with what it rests on."""
+        whole = {**document, **_rests_on(self.stand, self._document)}
+        return tagged(request, whole, self.stand.position if position is None else position)
+
+
+@contextmanager
+def _asking(service: Service) -> Iterator[_Asked]:
+    stand, document = service.findings()
+    with service.live.asked() as store:
+        yield _Asked(Answers(store, _Now(service.live, document)), stand, document)
 
 
 def findings(request: Request, service: Service) -> Response:
@@ -51,10 +115,9 @@ def finding(request: Request, service: Service) -> Response:
 def resources(request: Request, service: Service) -> Response:
     """The live resources of a kind, now or at a moment."""
     kind = _kind(request)
-    namespace = request.query_params.get("namespace")
-    rows = [row for row in _resources(request, service, kind, None) if namespace in (None, row["namespace"] or "")]
-    stand, document = service.findings()
-    return tagged(request, {"resources": rows, **_rests_on(stand, document)}, stand.position)
+    asked = request.query_params
+    with _asking(service) as one:
+        return one.told(request, one.answers.resources(kind, asked.get("namespace"), at=asked.get("at")))
 
 
 def resource(request: Request, service: Service) -> Response:
@@ -62,29 +125,91 @@ def resource(request: Request, service: Service) -> Response:
     kind = _kind(request)
     key = _key(request, kind)
     last = service.live.position_of(key)
-    rows = [
-        row
-        for row in _resources(request, service, kind, key)
-        if row["name"] == key.name and (row["namespace"] or "") == key.namespace
-    ]
-    if not rows:
-        raise Problem(404, f"there is no {key}; /v1/history/{kind.name}/{key.path} shows what the log knows of it")
-    stand, document = service.findings()
-    return tagged(request, {"resource": rows[0], **_rests_on(stand, document)}, last)
+    with _asking(service) as one:
+        rows = one.answers.resources(kind, key.namespace, key.name, request.query_params.get("at"))["resources"]
+        if not rows:
+            raise Problem(404, f"there is no {key}; /v1/history/{kind.name}/{key.path} shows what the log knows of it")
+        return one.told(request, {"resource": rows[0]}, last)
+
+
+def events(request: Request, service: Service) -> Response:
+    """Who did what, on what, when: a page of it, as JSON or as CSV."""
+    asked = request.query_params
+    question = Question(
+        actors=tuple(asked.getlist("actor")),
+        kinds=tuple(dict.fromkeys(_kind_called(word, 400).name for word in _each(asked.getlist("kind")))),
+        namespaces=tuple(asked.getlist("namespace")),
+        name=asked.get("name"),
+        verbs=_each(asked.getlist("verb")),
+        types=_each(asked.getlist("event")),
+        refused=flag(request, "refused"),
+        reverse=flag(request, "reverse"),
+        limit=_limit(request),
+        token=asked.get("continue"),
+    )
+    with _asking(service) as one:
+        document = one.answers.events(question, asked.get("since"), asked.get("until"))
+        if prefers_csv(request):
+            lines = trail.csv_lines(document["events"], headers=True)
+            content = "".join(f"{line}\r\n" for line in lines)
+            response = Response(content, media_type=CSV)
+        else:
+            response = one.told(request, document)
+        return _leading_on(request, response, document)
 
 
 def history(request: Request, service: Service) -> Response:
-    """All that happened to one resource, in the true order; of one that is gone, too."""
+    """What happened to one resource, in the true order, a page of it; of one that is gone, too."""
+    key = _key(request, _kind(request))
+    asked = request.query_params
+    question = Question(reverse=flag(request, "reverse"), limit=_limit(request), token=asked.get("continue"))
+    with _asking(service) as one:
+        document = one.answers.history(key, question, asked.get("since"), asked.get("until"))
+        document["history"] = rows = document.pop("events")
+        last = rows[0 if question.reverse else -1]["position"] if rows else None
+        return _leading_on(request, one.told(request, document, last), document)
+
+
+def who(request: Request, service: Service) -> Response:
+    """Everyone who wrote to a resource, first and last."""
+    key = _key(request, _kind(request))
+    with _asking(service) as one:
+        return one.told(request, one.answers.who(key))
+
+
+def known(request: Request, service: Service) -> Response:
+    """All actors, verbs and types of events there are."""
+    with _asking(service) as one:
+        return one.told(request, dict(one.answers.known()))
+
+
+def diff(request: Request, service: Service) -> Response:
+    """What changed of a resource between two moments, and by whom."""
+    key = _key(request, _kind(request))
+    asked = request.query_params
+    with _asking(service) as one:
+        document = one.answers.diff(key, asked.get("from"), asked.get("to"), every=flag(request, "all"))
+        return one.told(request, document)
+
+
+def blame(request: Request, service: Service) -> Response:
+    """Who made each field of a resource what it is, now or at a moment."""
     kind = _kind(request)
     key = _key(request, kind)
-    with service.live.asked() as store:
-        placed = [one for one in store.ledger.concerning(key) if one.event.key == key]
-        places = store.journal.locate({one.event.record for one in placed})
-        rows = [report.timeline_row(one.position, one.event, places.get(one.event.record)) for one in placed]
-    if not rows:
-        raise Problem(404, f"nothing in this ledger is about {key}; /v1/resources/{kind.name} lists what is there")
+    with _asking(service) as one:
+        return one.told(request, one.answers.blame(key, kind, request.query_params.get("at")))
+
+
+def why(request: Request, service: Service) -> Response:
+    """Why a resource is as it is: of now, by what the engine has folded, so that nothing is folded for it."""
+    key = _key(request, _kind(request))
+    member = request.query_params.get("member", "")
+    if member and key.kind != "ipset":
+        raise Problem(400, f"member= is for ipsets, and {key} is none")
     stand, document = service.findings()
-    return tagged(request, {"history": rows, **_rests_on(stand, document)}, rows[-1]["position"])
+    with service.live.outcome() as (store, outcome):
+        found = reasons.why(store, outcome, key, member, coverage=document["coverage"])
+    return tagged(request, {**found, **_rests_on(stand, document)}, stand.position)
 
 
 def event(request: Request, service: Service) -> Response:
@@ -108,31 +233,37 @@ def _rests_on(stand: Stand, document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _resources(request: Request, service: Service, kind: Kind, key: Key | None) -> list[dict[str, Any]]:
-    at = request.query_params.get("at")
-    if at is not None:
-        try:
-            moment = app.read_moment(at)
-        except app.NotAMoment as error:
-            raise Problem(400, str(error)) from None
-        with service.live.asked() as store:
-            return report.resources_at(store, kind, moment, key)
-    with service.live.reading() as reading:
-        live = reading.world.live
-        found = (
-            [live[key]] if key in live else [one for one in live.values() if one.key.kind == kind.name and key is None]
-        )
-        found.sort(key=lambda one: one.key)
-        return [report.resource_document(one, reading.standing(one)) for one in found]
+def _leading_on(request: Request, response: Response, document: dict[str, Any]) -> Response:
+    """With where the next page is, for who reads no JSON."""
+    response.headers["vary"] = "accept"
+    if document["continue"] is not None:
+        asked = [(name, value) for name, value in request.query_params.multi_items() if name != "continue"]
+        following = urlencode([*asked, ("continue", document["continue"])])
+        response.headers["link"] = f'<{request.url.path}?{following}>; rel="next"'
+    return response
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", str(PAGE))
+    if not (text.isascii() and text.isdecimal()) or len(text) > 6 or not 1 <= int(text) <= PAGE_MOST:
+        raise Problem(400, f"limit= is a number from 1 to {PAGE_MOST:,}; the rest follows with continue=")
+    return int(text)
+
+
+def _each(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for some in words for word in some.split(",") if word))
 
 
 def _kind(request: Request) -> Kind:
-    word = request.path_params["kind"]
+    return _kind_called(request.path_params["kind"], 404)
+
+
+def _kind_called(word: str, status: int) -> Kind:
     try:
         return kind_called(word)
     except KeyError:
         raise Problem(
-            404, f"there is no kind {word[:60]!r}; the kinds are {', '.join(kind.name for kind in KINDS)}"
+            status, f"there is no kind {word[:60]!r}; the kinds are {', '.join(kind.name for kind in KINDS)}"
         ) from None
 
 

@@ -21,15 +21,19 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.http import commands, ingest, metrics, openapi, questions
+from adapters.app import NotAMoment
+from adapters.http import commands, ingest, metrics, openapi, projections, questions
 from adapters.http.access import ANYBODY, COMMAND, INGEST, READ, Actor, Denied
-from adapters.http.answers import Problem, answer
+from adapters.http.answers import Problem, answer, flag
 from adapters.http.bodies import RETRY_AFTER
 from adapters.http.health import Readiness, told
 from adapters.http.openapi import Described
 from adapters.http.service import Service
+from adapters.ledger import NotTold
 from adapters.ports import StoreError
+from adapters.report import NotKnown
 from adapters.tracing import span
+from adapters.trail import NotAToken, TokenOutlived
 
 Handler = Callable[[Request, Service, Actor], Awaitable[Response]]
 
@@ -51,7 +55,7 @@ def _asked(question: Callable[[Request, Service], Response]) -> Handler:
 
 
 async def _findings(request: Request, service: Service, actor: Actor) -> Response:
-    if not _flag(request, "watch"):
+    if not flag(request, "watch"):
         return await run_in_threadpool(questions.findings, request, service)
     after = request.headers.get("last-event-id", request.query_params.get("after"))
     if after is not None and not (after.isascii() and after.isdecimal() and len(after) <= 18):
@@ -87,19 +91,12 @@ async def _readyz(request: Request, service: Service, actor: Actor) -> Response:
     except Denied:
         why = False
     notes = readiness.notes() if why else ()
-    status, text = told("readyz", checks, notes, verbose=_flag(request, "verbose"), why=why)
+    status, text = told("readyz", checks, notes, verbose=flag(request, "verbose"), why=why)
     return PlainTextResponse(text, status)
 
 
 async def _openapi(request: Request, service: Service, actor: Actor) -> Response:
     return answer(request.app.state.openapi)
-
-
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "false").lower()
-    if value not in ("true", "1", "", "false", "0"):  # `?verbose` alone says so, too
-        raise Problem(400, f"{name}= is true or false")
-    return value in ("true", "1", "")
 
 
 ROUTES: tuple[tuple[Described, Handler], ...] = (
@@ -110,9 +107,25 @@ ROUTES: tuple[tuple[Described, Handler], ...] = (
     (openapi.RESOURCES.by(READ), _asked(questions.resources)),
     (openapi.RESOURCE.by(READ), _asked(questions.resource)),
     (openapi.NAMESPACED_RESOURCE.by(READ), _asked(questions.resource)),
+    (openapi.EVENTS.by(READ), _asked(questions.events)),
+    (openapi.EVENT.by(READ), _asked(questions.event)),
+    (openapi.KNOWN.by(READ), _asked(questions.known)),
     (openapi.HISTORY.by(READ), _asked(questions.history)),
     (openapi.NAMESPACED_HISTORY.by(READ), _asked(questions.history)),
-    (openapi.EVENT.by(READ), _asked(questions.event)),
+    (openapi.WHO.by(READ), _asked(questions.who)),
+    (openapi.NAMESPACED_WHO.by(READ), _asked(questions.who)),
+    (openapi.DIFF.by(READ), _asked(questions.diff)),
+    (openapi.NAMESPACED_DIFF.by(READ), _asked(questions.diff)),
+    (openapi.BLAME.by(READ), _asked(questions.blame)),
+    (openapi.NAMESPACED_BLAME.by(READ), _asked(questions.blame)),
+    (openapi.WHY.by(READ), _asked(questions.why)),
+    (openapi.NAMESPACED_WHY.by(READ), _asked(questions.why)),
+    (openapi.VPC_STATUSES.by(READ), _asked(projections.vpc_status)),
+    (openapi.VPC_STATUS.by(READ), _asked(projections.vpc_status)),
+    (openapi.MEMBERSHIPS.by(READ), _asked(projections.memberships)),
+    (openapi.MEMBERSHIP.by(READ), _asked(projections.membership)),
+    (openapi.NODELESS_MEMBERSHIP.by(READ), _asked(projections.membership)),
+    (openapi.REBUILD.by(COMMAND), projections.rebuild),
     (openapi.METRICS.by(READ), _metrics),
     (openapi.OPENAPI.by(READ), _openapi),
     (openapi.LIVEZ.by(""), _livez),
@@ -156,6 +169,12 @@ def _endpoint(described: Described, handler: Handler, service: Service) -> Calla
                 problem = error
             except ClientDisconnect:
                 problem = Problem(408, "the sender went away before the body had come")
+            except NotKnown as error:
+                problem = Problem(404, str(error))
+            except (TokenOutlived, NotTold) as error:
+                problem = Problem(410, str(error))
+            except (NotAMoment, NotAToken) as error:
+                problem = Problem(400, str(error))
             except StoreError as error:
                 problem = Problem(503, str(error), {"retry-after": RETRY_AFTER})
             except asyncio.CancelledError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from adapters.http.bodies import Room
 from adapters.http.following import Followers
 from adapters.http.metrics import Metrics
 from adapters.live import Live, Stand
+from adapters.outlets import Outlet
 
 TAKING_THREADS = 4
 """A commit waits for the disk, and reading a batch for a core: more threads than these wait for each other."""
@@ -46,6 +48,9 @@ class Service:
         self.room = Room(bounds.in_flight)
         self.metrics = Metrics(self)
         self.followers = Followers(live, bounds.streams)
+        self.outlets: Sequence[Outlet] = ()
+        """Whom the daemon tells by itself; set before anybody asks."""
+        self.rebuilding = threading.Lock()
         self.threads = ThreadPoolExecutor(TAKING_THREADS, "take")
         self.taking = 0
         """Batches that are being kept, or wait for a thread. Only the event loop's thread changes it."""

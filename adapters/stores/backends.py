@@ -86,3 +86,14 @@ def shown(address: str) -> str:
         return address
     user, _, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}").geturl()
+
+
+def masked(url: str) -> str:
+    """An address as it may be printed: whoever may send to it is not named, and what stands behind `?` neither."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(an address that cannot be read)"
+    host = parts.netloc.rpartition("@")[2]
+    secret = "***@" if "@" in parts.netloc else ""
+    return parts._replace(netloc=secret + host, query="***" if parts.query else "", fragment="").geturl()

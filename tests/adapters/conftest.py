@@ -18,7 +18,7 @@ from tests.servers.postgres_server import PostgresServer
 from tests.servers.redis_server import NoServer, Server
 
 LONG_SEARCH = os.environ.get("NETLEDGER_SEARCH") == "long"
-MODULE_SECONDS = 1200 if LONG_SEARCH else 120
+MODULE_SECONDS = 1200 if LONG_SEARCH else 300
 
 
 @pytest.fixture(scope="module")

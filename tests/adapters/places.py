@@ -5,6 +5,7 @@ Also a store that is full of what a store can hold (`fill`), and a recorder in m
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ from adapters.stores.memory import InMemoryJournal
 from domain.decide import COMMAND, Command, decide_command
 from domain.resources import Key
 from domain.world import World
-from tests.replaying import lines_of
+from tests.replaying import LONG_SEARCH, lines_of
 
 RECORDING = "s0-buggy"
 
@@ -77,6 +78,13 @@ SERVERS = {"redis": "redis_address", "postgres": "postgres"}
 """By name: the fixture that gives the address of a ledger that is not there yet."""
 
 NAMES = [*PLACES, *SERVERS]
+
+PAIRS = [
+    (one, other)
+    for one, other in product(NAMES, NAMES)
+    if LONG_SEARCH or "sqlite" in (one, other) or NAMES.index(other) == (NAMES.index(one) + 1) % len(NAMES)
+]
+"""From where to where: each store with the default one, both ways, and in a ring with the others."""
 
 
 def opened_place(name: str, path: Path, request: pytest.FixtureRequest) -> AbstractContextManager[Backend]:

@@ -25,7 +25,7 @@ from adapters.ports import Backend, NewerLedger, Record, StoreError
 from adapters.stores import backends
 from adapters.transfer import blocks, digest_of
 from tests.adapters.conftest import LONG_SEARCH
-from tests.adapters.places import NAMES, PLACES, fill, opened_place
+from tests.adapters.places import PAIRS, PLACES, fill, opened_place
 from tests.adapters.test_cli import NETLEDGER, run
 
 EXAMPLES = 3_000 if LONG_SEARCH else 150
@@ -74,8 +74,7 @@ def whole(data: bytes) -> list[Any]:
 # ---- there and back
 
 
-@pytest.mark.parametrize("there", NAMES)
-@pytest.mark.parametrize("back", NAMES)
+@pytest.mark.parametrize(("there", "back"), PAIRS)
 def test_what_an_archive_brings_back_is_the_store_that_it_was_made_of(tmp_path, there, back, request):
     with (
         opened_place(there, tmp_path / "there", request) as source,

@@ -22,7 +22,7 @@ from domain.decide import Command
 from domain.resources import Key
 from tests.replaying import LONG_SEARCH, lines_of, recording
 
-RECORDINGS = ("s0-buggy", "s1-buggy", "s2-buggy-A", "s4-buggy", "mixed-small")
+RECORDINGS = ("s0-buggy", "s2-buggy-A", "s4-buggy")
 BATCH = 40
 
 

@@ -15,7 +15,8 @@ import redis
 from adapters import app, live
 from adapters.live import Live
 from adapters.ports import StoreError
-from adapters.publishing import Publisher, ipset_members, vpc_statuses
+from adapters.publishing import Publisher
+from projections.lawful import ipset_members, vpc_statuses
 from projections.reading import Reading
 from tests.replaying import lines_of, timeline
 from tests.servers.redis_server import Server

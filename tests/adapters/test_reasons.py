@@ -471,7 +471,7 @@ def test_the_same_document_comes_as_json_and_as_yaml_with_its_coverage(command, 
     ("arguments", "said"),
     [
         (["vpc/vpc-shpo"], "nothing in this ledger is about vpc/vpc-shpo; did you mean vpc-shop?"),
-        (["vpc/zzz"], "`netledger get vpc` lists what is there"),
+        (["vpc/zzz"], "`netledger get vpcs` lists what is there"),
         (["vcp/vpc-shop"], "there is no kind 'vcp'; did you mean vpc"),
         (["vpc"], "is of one resource"),
         (["pod/web"], "pods live in namespaces"),

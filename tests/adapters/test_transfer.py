@@ -20,7 +20,7 @@ from adapters.ports import Aside, Backend, LedgerDamaged, Record, StoreFull
 from adapters.stores import backends
 from adapters.transfer import Places, Refused, blocks, copy, digest_of
 from tests.adapters.conftest import LONG_SEARCH
-from tests.adapters.places import NAMES, SkippingRecorder, fill, in_memory, opened_place
+from tests.adapters.places import PAIRS, SkippingRecorder, fill, in_memory, opened_place
 from tests.adapters.test_cli import run
 
 pytestmark = pytest.mark.usefixtures("no_endless_wait")
@@ -28,16 +28,21 @@ pytestmark = pytest.mark.usefixtures("no_endless_wait")
 KILLS = 40 if LONG_SEARCH else 6
 
 
-@pytest.fixture(params=NAMES)
-def source(request, tmp_path: Path) -> Iterator[Backend]:
-    with opened_place(request.param, tmp_path / "source.ledger", request) as store:
+@pytest.fixture(params=PAIRS, ids="-".join)
+def pair(request) -> tuple[str, str]:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def source(request, pair, tmp_path: Path) -> Iterator[Backend]:
+    with opened_place(pair[0], tmp_path / "source.ledger", request) as store:
         fill(store, tmp_path)
         yield store
 
 
-@pytest.fixture(params=NAMES)
-def target(request, tmp_path: Path) -> Iterator[Backend]:
-    with opened_place(request.param, tmp_path / "target.ledger", request) as store:
+@pytest.fixture
+def target(request, pair, tmp_path: Path) -> Iterator[Backend]:
+    with opened_place(pair[1], tmp_path / "target.ledger", request) as store:
         yield store
 
 

@@ -1,13 +1,15 @@
 """A stand-in for a kube-apiserver: discovery, lists and watches over HTTP on loopback, out of what a real one told a watch.
 
-It is no API server: it knows no rules and takes no writes. It replays recorded watch events as they were received, in
-chunks, with bookmarks and the 410 of the recording, in pages, for a token; and it does what a network does: answers late, or
-with an error, or breaks off in the middle of a line. The watch of `netledger` has been tried against this alone.
+It is no API server: it knows no rules, and takes no writes but Events. It replays recorded watch events as they were
+received, in chunks, with bookmarks and the 410 of the recording, in pages, for a token; and it does what a network does:
+answers late, or with an error, or breaks off in the middle of a line. The watch and the Events of `netledger` have been tried
+against this alone.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections import deque
@@ -65,6 +67,11 @@ class ApiServer:
         self.faults: deque[tuple[str, float]] = deque()
         """What happens to the next requests for objects: `("status", 500)`, `("cut", bytes)`, `("late", seconds)`."""
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.written: dict[tuple[str, str], dict[str, Any]] = {}
+        """The Events that were POSTed, by namespace and name."""
+        self.posts = 0
+        self.gone: set[str] = set()
+        """Namespaces that are not there."""
         self.told: dict[str, list[bytes]] = {}
         """Each kind's events, as lines, in the form in which they are sent."""
         self._changes: list[Change] = []
@@ -155,6 +162,27 @@ class ApiServer:
 
     # ---- what it holds
 
+    def write(self, namespace: str, event: dict[str, Any]) -> tuple[int, str]:
+        """Take an Event, by the rules of the real one's validation: the code and the words of its answer."""
+        metadata, regarding = event["metadata"], event["regarding"]
+        if namespace in self.gone:
+            return 404, f'namespaces "{namespace}" not found'
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", metadata["name"]) or len(metadata["name"]) > 253:
+            return 422, "metadata.name: Invalid value"
+        if metadata["namespace"] != namespace or regarding.get("namespace", "default") != namespace:
+            return 422, "regarding.namespace: Invalid value: does not match event.namespace"
+        if len(event["note"].encode()) > 1024:
+            return 422, "note: Invalid value: can have at most 1024 bytes"
+        for field in ("reportingController", "reportingInstance", "reason", "action", "eventTime"):
+            if not event.get(field) or len(event[field]) > 128:
+                return 422, f"{field}: Required value"
+        if event["type"] not in ("Normal", "Warning"):
+            return 422, "type: Invalid value"
+        if (namespace, metadata["name"]) in self.written:
+            return 409, f'events.events.k8s.io "{metadata["name"]}" already exists'
+        self.written[namespace, metadata["name"]] = event
+        return 201, "Created"
+
     def there(self, api: str) -> tuple[int, list[bytes]]:
         """What is there of a kind, and the revision at which it is so."""
         with self._changed:
@@ -223,6 +251,28 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer()
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.api.posts += 1
+        fault, value = self.api.faults.popleft() if self.api.faults else ("", 0.0)
+        if fault == "late":
+            time.sleep(value)
+        words = self.path.strip("/").split("/")
+        if self.headers.get("Authorization") != f"Bearer {self.api.token}":
+            self._status(401, "Unauthorized")
+        elif fault == "status":
+            self._status(int(value), "as the test wants it")
+        elif words[:4] != ["apis", "events.k8s.io", "v1", "namespaces"] or words[5:] != ["events"]:
+            self._status(404, "the server could not find the requested resource")
+        elif "events" in self.api.forbidden:
+            self._status(403, 'events.events.k8s.io is forbidden: User "me" cannot create resource')
+        else:
+            code, said = self.api.write(words[4], json.loads(body))
+            if fault == "cut":
+                self.close_connection = True
+            else:
+                self._status(code, said)
 
     def _answer(self) -> None:
         parts = urlsplit(self.path)

@@ -15,10 +15,12 @@ from adapters import app, report
 from adapters.app import Outcome, Store
 from adapters.authority import Authority, Verdict
 from adapters.changes import Change
+from adapters.checkpoints import Checkpoints
 from adapters.intake import Intake, New
 from adapters.judging import Judged
 from adapters.ledger import Ledger
 from adapters.live import Conflict, Live, Stand
+from adapters.trail_index import Trail
 from domain.decide import Command
 from domain.resources import Key
 from projections.reading import Reading
@@ -102,7 +104,7 @@ class Double(Live):
         return Ledger(self.store.recorder).position_of(resource.last_at) if resource is not None else 0
 
     def findings(self) -> dict[str, Any]:
-        return {**self._bring_up()[1], "provisional": {"undecided": 0, "seconds": 0.0}}
+        return {**self._bring_up()[1], "provisional": {"undecided": 0, "seconds": 0.0, "settled": True}}
 
     def changes(self, after: int = 0, timeout: float = 0.0) -> list[Change]:
         with self._changed:
@@ -111,6 +113,11 @@ class Double(Live):
 
     def last_change(self) -> int:
         return self._noted[-1].number if self._noted else 0
+
+    def rebuild(self) -> int:
+        with self._lock:
+            self._new = True
+            return self._bring_up()[0].reading.at
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
@@ -121,4 +128,13 @@ class Double(Live):
     def asked(self) -> Iterator[Store]:
         with self._lock:
             self._bring_up()
-            yield self.store._replace(ledger=Ledger(self.store.recorder))
+            ledger = Ledger(self.store.recorder)
+            recorder, kept = self.store.recorder, self.store.checkpoints
+            checkpoints = None if kept is None else Checkpoints(kept.path, ledger, recorder)
+            yield self.store._replace(ledger=ledger, checkpoints=checkpoints, trail=Trail(None, ledger, recorder))
+
+    @contextmanager
+    def outcome(self) -> Iterator[tuple[Store, Outcome]]:
+        with self._lock:
+            store = self.store._replace(ledger=Ledger(self.store.recorder))
+            yield store, app.conclude(store, self._bring_up()[0], [])

@@ -19,7 +19,7 @@ NEED = [(described.method, described.path, described.right) for described, _ in 
 
 
 def filled(path: str) -> str:
-    return path.format(kind="vpc", name="shop", namespace="web", id="x", position="1")
+    return path.format(kind="vpc", name="shop", namespace="web", id="x", position="1", node="n")
 
 
 @pytest.mark.parametrize(("method", "path", "right"), NEED)

@@ -204,6 +204,7 @@ def test_a_check_of_what_is_right_begins_nothing(tmp_path: Path):
         "[+]certificate",
         "[+]access",
         "[+]sources",
+        "[+]told",
     ]
     assert list(tmp_path.iterdir()) == []
 
