@@ -30,6 +30,9 @@ from domain.resources import Key
 
 NO_KEY = Key("", "", "")
 
+CITED_KEPT = 10_000
+"""How many events that were asked for by their place are held."""
+
 START = (0, 0)
 """The place and the position that come before all others."""
 
@@ -84,6 +87,7 @@ class Ledger:
         self._runs: list[tuple[int, int]] = []
         self.head = 0
         self.count = 0
+        self._cited: dict[int, Placed] = {}
         # Before anything is read: who reads on over what is pruned later is told so.
         base = recorder.base() if isinstance(recorder, Recorder) else None
         self.base: Pruned | None = None
@@ -233,6 +237,7 @@ class Ledger:
         self.head = self.recorder.append([codec.encode(marker)])
         self._start(self.head, marker)
         self.count = at
+        self._cited.clear()
         self._runs = [run for run in self._runs if run[0] <= at]
 
     def position_of(self, at: int) -> int:
@@ -246,6 +251,15 @@ class Ledger:
 
     def event_at(self, at: int) -> Placed:
         """The event at a place in the order."""
+        # Findings cite the same few events each time they are told.
+        known = self._cited.get(at)
+        if known is None:
+            known = self._cited[at] = self._event_at(at)
+            if len(self._cited) > CITED_KEPT:
+                del self._cited[next(iter(self._cited))]
+        return known
+
+    def _event_at(self, at: int) -> Placed:
         position = self.position_of(at)
         found = next(iter(self.recorder.read(after=position - 1, limit=1)), None)
         if found is None or found.position != position:

@@ -52,6 +52,8 @@ RETRY_SECONDS: Final = 5.0
 STEP_RECORDS: Final = 500
 """How many records are decided before others may ask."""
 
+STARTING: Final = "the engine starts: it reads where it was, and decides what the journal holds beyond that"
+
 log = logging.getLogger(__name__)
 
 
@@ -96,6 +98,7 @@ class Live:
         self._wake = threading.Condition()
         self._turn = threading.RLock()  # whoever decides: the engine, or a command
         self._fold = threading.Lock()  # whoever looks at what is folded, or folds
+        self._begun = threading.Event()
         self._stopping = False
         self._draining = False
         self._failure: str | None = None
@@ -112,11 +115,20 @@ class Live:
     # ---- asked by others
 
     def start(self) -> None:
-        """Go on from where the last process was. Returns when questions can be answered. Raises `StoreError`."""
+        """Go on from where the last process was. Returns when questions can be answered. Raises `StoreError`.
+
+        Meanwhile records are taken, and whoever asks is told to ask again.
+        """
         with self._turn:
             self._go_back(None)
             self._conclude()
         self._upkeep.start()
+        self._begun.set()
+        # Of what came while the journal was read nobody was told.
+        with self._turn:
+            now, clock = time.monotonic(), time.time_ns() // 1000
+            for new in again(self._store.journal, (), self._window.upto, self._skews()):
+                self._window.add(new, now, clock)
         self._thread.start()
 
     def stop(self, timeout: float = 8.0) -> bool:
@@ -124,6 +136,8 @@ class Live:
         with self._wake:
             self._draining = self._stopping = True
             self._wake.notify_all()
+        if self._thread.ident is None:
+            return False  # it was about to start, and gives up
         until = time.monotonic() + timeout
         self._thread.join(timeout)
         self._upkeep.stop(max(until - time.monotonic(), 0.0))
@@ -149,9 +163,7 @@ class Live:
 
     def failure(self) -> str | None:
         """Why the engine stands still (a full disk, a damaged ledger); `None` where it goes on."""
-        if self._failure is None and not self._stopping and not self._thread.is_alive():
-            return "the engine has not started"
-        return self._failure
+        return STARTING if not self._begun.is_set() else self._failure
 
     def command(self, command: Command, expected: int | None = None) -> Verdict:
         """Decide a command on what is decided so far; the same identity given twice is one event.
@@ -160,6 +172,7 @@ class Live:
 
         Raises `Conflict` where another came since, and `StoreError`.
         """
+        self._require_begun()
         with self._turn:
             ledger, reading = self._deciding.ledger, self._deciding.judged.reading
             record = record_of(command)
@@ -197,6 +210,7 @@ class Live:
         `provisional` says how many records are not, and for how long the oldest of them has waited; `settled` whether this
         answer is of all that came.
         """
+        self._require_begun()
         stand, document, whole = self.stand(), self._document, self._is_whole
         said = document["ledger"]
         settled = (
@@ -233,12 +247,14 @@ class Live:
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """What is folded, standing still meanwhile: be quick."""
+        self._require_begun()
         with self._fold:
             yield self._deciding.judged.reading
 
     @contextmanager
     def outcome(self) -> Iterator[tuple[Store, Outcome]]:
         """What was concluded last, with the ledger that it is of, standing still meanwhile: be quick."""
+        self._require_begun()
         with self._fold:
             assert self._concluded is not None  # `start` concludes
             yield self._concluded
@@ -246,6 +262,7 @@ class Live:
     @contextmanager
     def asked(self) -> Iterator[Store]:
         """The store for one question, as it stands now."""
+        self._require_begun()
         store = self._store
         ledger = Ledger(store.recorder)
         yield store._replace(ledger=ledger, checkpoints=self._upkeep.checkpoints(ledger), trail=self._upkeep.trail)
@@ -255,6 +272,7 @@ class Live:
 
         Raises `StoreError`.
         """
+        self._require_begun()
         while True:
             ledger = Ledger(self._store.recorder)
             judged = Judged(ledger.base)
@@ -277,7 +295,16 @@ class Live:
 
     # ---- the engine
 
+    def _require_begun(self) -> None:
+        if not self._begun.is_set():
+            raise StoreError(f"{STARTING}; ask again in a moment")
+
+    def _skews(self) -> dict[int, int]:
+        return {source.id: skew_of(source) for source in self._store.journal.sources()}
+
     def _told(self, records: Sequence[New], source: int) -> None:
+        if not self._begun.is_set():
+            return  # they are in the journal, and are found there
         with self._wake:
             self._arrived.extend(records)
             self._wake.notify_all()
@@ -330,8 +357,10 @@ class Live:
         if self._window.late and (everything or now >= self._next_merge):
             self._merge(everything=everything)
         if everything or now >= self._next_verdict:
+            begun = time.monotonic()
             self._conclude()
-            self._next_verdict = now + max(SHARE * (time.monotonic() - now), TICK_SECONDS)
+            ended = time.monotonic()
+            self._next_verdict = ended + max(SHARE * (ended - begun), TICK_SECONDS)
         if now >= self._next_snapshot:
             self._keep_snapshot()
 
@@ -384,6 +413,7 @@ class Live:
         judged = Judged(reading=snapshot.reading, last_time=snapshot.last_time)
         deciding = Deciding(self._store.journal, ledger, judged, after=(snapshot.place, snapshot.position))
         for ordered in chain([first] if first is not None else [], ripe):
+            self._give_up_if_told()
             deciding.take(ordered)
         if deciding.pending and not everything:
             for ordered in window.ripe(time.monotonic(), everything=True):
@@ -394,9 +424,8 @@ class Live:
     def _again(self, window: Window, waited: Iterable[int], upto: int, *, everything: bool) -> Iterator[Ordered]:
         """What the journal holds and a snapshot did not, as far as it was ripe."""
         journal = self._store.journal
-        skews = {source.id: skew_of(source) for source in journal.sources()}
         now, clock = time.monotonic(), time.time_ns() // 1000
-        for new in again(journal, waited, upto, skews):
+        for new in again(journal, waited, upto, self._skews()):
             window.add(new, now, clock)
         return window.ripe(now, everything=everything, like=self._window)
 
@@ -410,12 +439,17 @@ class Live:
         last: OrderKey | None = None
         latest = 0
         for ordered in in_order(journal, heads=heads, sequencer=sequencer):
+            self._give_up_if_told()
             deciding.take(ordered)
             last = ordered.order
             latest = max(latest, last.time)
         deciding.finish()
         window.go_on(sequencer, last, latest, heads.upto)
         self._switch(window, deciding, 0)
+
+    def _give_up_if_told(self) -> None:
+        if self._stopping and not self._begun.is_set():
+            raise StoreError("the engine was stopped before it had started; what was decided by then is kept")
 
     def _switch(self, window: Window, deciding: Deciding, kept: int) -> None:
         if deciding.generations:

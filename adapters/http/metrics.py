@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from adapters.ports import StoreError
 from projections.findings.rule import OPEN
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ class _Engine(Collector):
     def collect(self) -> Iterator[Metric]:
         """Asked at each scrape."""
         service = self._service
-        stand, document = service.findings()
+        try:
+            stand, document = service.findings()
+        except StoreError:  # it is starting
+            stand, document = service.live.stand(), {"findings": []}
         records = CounterMetricFamily(
             "netledger_records", "What sources delivered since the start, by what became of it.", labels=("outcome",)
         )

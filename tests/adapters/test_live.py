@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ import pytest
 
 from adapters import app, live, report
 from adapters.changes import Change
+from adapters.ingest import ingest
+from adapters.judging import Deciding
 from adapters.live import Conflict, Live
-from adapters.ports import StoreFull
+from adapters.ports import StoreError, StoreFull
 from domain.decide import Command
 from domain.resources import Key
 from tests.replaying import LONG_SEARCH, lines_of, recording
@@ -275,6 +278,66 @@ def recognised(line: bytes) -> bool:
     from adapters.sources.dialect import Recognised
 
     return isinstance(classify(line), Recognised)
+
+
+@pytest.fixture
+def held_up(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """A start that lasts: it has read the journal, and goes on when it is told."""
+    reading, go_on = threading.Event(), threading.Event()
+    switch = Live._switch
+
+    def held(self: Live, *given: Any) -> None:
+        reading.set()
+        assert go_on.wait(20)
+        switch(self, *given)
+
+    monkeypatch.setattr(Live, "_switch", held)
+    return reading, go_on
+
+
+def test_what_comes_while_it_starts_is_taken_and_decided_after(tmp_path, offline, held_up):
+    reading, go_on = held_up
+    path = tmp_path / "live.ledger"
+    batches = batches_of("s4-buggy")
+    with app.opened(str(path)) as store:
+        engine = Live(store, str(path), window=0.2)
+        starting = threading.Thread(target=engine.start)
+        starting.start()
+        assert reading.wait(20)
+        for batch in batches[: len(batches) // 2]:
+            engine.intake.inlet("webhook", "audit.k8s.io").take(batch)
+        assert "starts" in (engine.failure() or "")
+        for ask in (
+            engine.findings,
+            engine.rebuild,
+            lambda: engine.command(vpc("x")),
+            lambda: engine.reading().__enter__(),
+        ):
+            with pytest.raises(StoreError, match="ask again"):
+                ask()
+        go_on.set()
+        starting.join()
+        assert engine.failure() is None
+        for batch in batches[len(batches) // 2 :]:
+            engine.intake.inlet("webhook", "audit.k8s.io").take(batch)
+        assert engine.stop(60)
+        assert told(engine.findings()) == told(offline("s4-buggy"))
+    ends_as_a_replay(path, offline("s4-buggy"))
+
+
+def test_told_to_stop_while_it_starts_it_gives_up_and_the_next_start_finishes(tmp_path, offline, monkeypatch):
+    path = tmp_path / "live.ledger"
+    with app.opened(str(path)) as store:
+        for file in recording("s4-buggy"):
+            ingest(str(file), store.journal)
+        engine = Live(store, str(path))
+        take = Deciding.take
+        monkeypatch.setattr(Deciding, "take", lambda self, ordered: (engine.stop(0.0), take(self, ordered))[1])
+        with pytest.raises(StoreError, match="before it had started"):
+            engine.start()
+        monkeypatch.setattr(Deciding, "take", take)
+    with running(path) as engine:
+        assert told(engine.findings()) == told(offline("s4-buggy"))
 
 
 # ---- commands

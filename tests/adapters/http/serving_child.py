@@ -20,13 +20,16 @@ FLOOD = 100
 class Child(Double):
     """Does on a signal what a test needs: SIGUSR1 makes a change, SIGUSR2 a flood of them."""
 
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR1, lambda *_: self.change("opened", {"id": "one", "status": "open"}))
+            signal.signal(signal.SIGUSR2, lambda *_: self._flood())
+
     def start(self) -> None:
         super().start()
         if os.environ.get("CHILD_SLOW_START"):
             time.sleep(30)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGUSR1, lambda *_: self.change("opened", {"id": "one", "status": "open"}))
-            signal.signal(signal.SIGUSR2, lambda *_: self._flood())
         if seconds := os.environ.get("CHILD_SLOW_COMMIT"):
             commit = self.store.journal.commit
 

@@ -158,6 +158,17 @@ def test_a_signal_before_it_is_ready_ends_it_too(tmp_path: Path, tokens: Path):
         assert daemon.end(timeout=5) == 0
 
 
+def test_while_it_starts_it_takes_records_and_is_not_ready(tmp_path: Path, tokens: Path):
+    with Daemon("--ledger", tmp_path / "l", "--tokens", tokens, CHILD_SLOW_START="1") as daemon:
+        url = "http" + daemon.wait_for("listening")["address"].removeprefix("http")
+        answer = httpx.post(f"{url}/ingest/audit", content=listed(event(1)), headers=as_(SENDER))
+        assert answer.status_code == 200
+        assert httpx.get(f"{url}/livez").status_code == 200
+        assert all(line["message"] != "ready" for line in daemon.lines)
+        daemon.process.kill()
+    assert records(tmp_path / "l") == 1
+
+
 def test_a_second_daemon_on_one_ledger_says_who_holds_it(tmp_path: Path, tokens: Path):
     with Daemon("--ledger", tmp_path / "l", "--tokens", tokens) as daemon:
         daemon.ready()
@@ -173,7 +184,9 @@ def test_the_service_manager_is_told(tmp_path: Path, tokens: Path):
         manager.settimeout(10)
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
         with Daemon("--ledger", tmp_path / "l", "--tokens", tokens, **environment) as daemon:
-            assert manager.recv(1000).startswith(b"READY=1")
+            assert manager.recv(1000).startswith(b"STATUS=takes records")
+            while not (said := manager.recv(1000)).startswith(b"READY=1"):
+                assert said == b"WATCHDOG=1"
             assert manager.recv(1000) == manager.recv(1000) == b"WATCHDOG=1"
             daemon.process.send_signal(signal.SIGTERM)
             while (said := manager.recv(1000)) == b"WATCHDOG=1":
