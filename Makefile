@@ -21,8 +21,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## set up everything and replay a real incident
 	@$(BIN)/netledger replay tests/incidents/data/s0-buggy/audit.log.gz; code=$$?; test $$code -le 1
 
-# Several processes, a file's tests in one of them: some start servers, and most wait for a disk now and then.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# Several processes, a file's tests in one of them; one more than there are processors, for most wait now and then.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test: $(STAMP) ## set up everything and run the tests (under five minutes)
 	$(PYTEST)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import cache
 from hashlib import blake2b
 from operator import attrgetter
@@ -24,6 +24,7 @@ import msgspec
 import zstandard
 
 import domain
+from adapters.disposable import ERRORS, Unusable, begun, is_damage, opened, throw_away
 from adapters.ledger import Ledger, Moment
 from adapters.ports import Recorder, StoreError
 from adapters.stores.codec import within_64_bits
@@ -33,7 +34,6 @@ from domain.resources import Key
 from domain.world import Departed, Resource, World
 
 VERSION: Final = 1
-BUSY_SECONDS: Final = 2.0
 NEVER: Final = -(1 << 62)
 
 _TABLES = """
@@ -160,23 +160,6 @@ _decode_gone = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Key, Departed]
 _decode_stretch = msgspec.msgpack.Decoder(tuple[int, list[Mark]]).decode
 
 
-class _Unusable(Exception):
-    """What is in the file is not what was written into it."""
-
-
-# SQLite quotes what it found in a damaged file, and that need not be text.
-_ERRORS: Final = (_Unusable, sqlite3.Error, OSError, UnicodeDecodeError)
-_SPARED: Final = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_PERM,
-}
-"""What SQLite says of a file in which nothing need be wrong."""
-
-
 class Checkpoints:
     """Those of one ledger. Nothing here fails because of their file: without it an answer takes longer, and is the same."""
 
@@ -286,14 +269,14 @@ class Checkpoints:
     def _loaded(self, load: Callable[[_Nothing], Answer]) -> Answer:
         for is_last in (False, False, True):
             try:
-                with closing(_opened(self.path, "ro")) as connection:
+                with closing(opened(self.path, "ro")) as connection:
                     connection.execute("BEGIN")
                     kept = _Kept(connection, self._ledger, self._recorder)
                     if kept.check() >= self._ledger.head or is_last or self._kept_up:
                         return load(kept)
-            except _ERRORS as error:
-                if _is_damage(error):
-                    _throw_away(self.path)
+            except ERRORS as error:
+                if is_damage(error):
+                    throw_away(self.path)
             if self._kept_up:
                 break
             if not is_last:
@@ -356,7 +339,7 @@ class _Nothing:
 
 
 class _Kept(_Nothing):
-    """The file, in one transaction. Raises `_Unusable` and SQLite's errors."""
+    """The file, in one transaction. Raises `Unusable` and SQLite's errors."""
 
     def __init__(self, connection: sqlite3.Connection, ledger: Ledger, recorder: Recorder) -> None:
         super().__init__(ledger)
@@ -371,10 +354,10 @@ class _Kept(_Nothing):
         """
         bound = _bound(self._connection)
         if bound is None or bound.rules != rules() + _pruned(self._ledger):
-            raise _Unusable
+            raise Unusable
         seal = self._recorder.seal(bound.position)
         if seal is None or seal.digest != bound.seal:
-            raise _Unusable
+            raise Unusable
         self.upto = bound.position
         return bound.reach if self._ledger.keeps(bound.reach) else 0
 
@@ -400,7 +383,7 @@ class _Kept(_Nothing):
         (content,) = self._one("SELECT content FROM checkpoint WHERE place = ?", (place,))
         directory = _unpacked(content, _decode_directory)
         if directory.mark.at != place or directory.mark.position > self.upto:
-            raise _Unusable
+            raise Unusable
         return directory if self._ledger.keeps(directory.mark.position) else None
 
     def world(self, base: Directory) -> World:
@@ -428,7 +411,7 @@ class _Kept(_Nothing):
             return []
         place, marks = _unpacked(row[0], _decode_stretch)
         if place != after or any(mark.position > self.upto for mark in marks):
-            raise _Unusable
+            raise Unusable
         return [mark for mark in marks if self._ledger.keeps(mark.position)]
 
     def _chunk(
@@ -439,13 +422,13 @@ class _Kept(_Nothing):
         )
         place, own_number, inside = _unpacked(content, decode)
         if (place, own_number) != (base.mark.at, number):
-            raise _Unusable
+            raise Unusable
         return inside
 
     def _one(self, sql: str, values: Sequence[Any]) -> tuple[Any, ...]:
         row: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
         if row is None:
-            raise _Unusable
+            raise Unusable
         return row
 
 
@@ -473,14 +456,14 @@ class Maker:
         self.world = _Nothing(ledger).world(Directory(self.reach, 0, 0, [], [])) if resume else World()
         try:
             self._open(resume)
-        except _ERRORS as error:
+        except ERRORS as error:
             # What cannot be read is thrown away; what cannot be made then is done without.
             self.close()
-            if _is_damage(error):
-                _throw_away(path)
+            if is_damage(error):
+                throw_away(path)
                 try:
                     self._open(resume)
-                except _ERRORS:
+                except ERRORS:
                     self.close()
         self._next_mark = self.reach.at + spacing.mark
         self._due = self._base + spacing.checkpoint
@@ -531,7 +514,7 @@ class Maker:
                 self._marks = [mark for mark in self._kept(connection).marks(self._base) if mark.at <= at]
                 self._due = self._base + self._spacing.checkpoint
                 self._next_mark = at + self._spacing.mark
-        except _ERRORS:
+        except ERRORS:
             self.close()
 
     def finish(self) -> None:
@@ -548,15 +531,15 @@ class Maker:
             self._connection = None
 
     def _open(self, resume: bool) -> None:
-        self._connection = connection = _opened(self._path, "rwc")
-        with _begun(connection):
+        self._connection = connection = opened(self._path, "rwc")
+        with begun(connection):
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in _TABLES.split(";\n"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             elif version != VERSION:
-                raise _Unusable
+                raise Unusable
             self._bound = _bound(connection)
             if self._bound is None:
                 return
@@ -580,11 +563,11 @@ class Maker:
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         """One in which the file is this ledger's. Another ledger of this name may have taken it meanwhile."""
-        with _begun(connection):
+        with begun(connection):
             bound = _bound(connection)
             if bound != self._bound:
                 if bound is None:
-                    raise _Unusable
+                    raise Unusable
                 self._bound = bound
                 self._kept(connection)
             yield connection
@@ -597,7 +580,7 @@ class Maker:
                 position = self._recorder.head()
                 seal = self._recorder.seal(position)
                 if seal is None or position < self._position:
-                    raise _Unusable
+                    raise Unusable
                 if world is not None:
                     self._keep(connection, world)
                 connection.execute(
@@ -607,7 +590,7 @@ class Maker:
                 self._bound = Bound(rules() + _pruned(self._ledger), position, seal.digest, self._position)
                 connection.execute("DELETE FROM bound")
                 connection.execute("INSERT INTO bound VALUES (?, ?, ?, ?)", self._bound)
-        except (*_ERRORS, StoreError):
+        except (*ERRORS, StoreError):
             self.close()
 
     def _keep(self, connection: sqlite3.Connection, world: World) -> None:
@@ -664,20 +647,7 @@ def _unpacked(content: Any, decode: Callable[[bytes], Answer]) -> Answer:
     try:
         return decode(zstandard.ZstdDecompressor().decompress(content))
     except (zstandard.ZstdError, msgspec.MsgspecError, TypeError, ValueError) as error:
-        raise _Unusable from error
-
-
-def _opened(path: Path, mode: str) -> sqlite3.Connection:
-    # Transactions are begun and ended here by name.
-    address = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-    try:
-        # A crash of the machine may lose the last of it, and what it leaves torn is noticed.
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+        raise Unusable from error
 
 
 def _bound(connection: sqlite3.Connection) -> Bound | None:
@@ -685,31 +655,5 @@ def _bound(connection: sqlite3.Connection) -> Bound | None:
     if row is None:
         return None
     if [type(column) for column in row] != [bytes, int, bytes, int] or not row[1] >= row[3] > 0:
-        raise _Unusable
+        raise Unusable
     return Bound(*row)
-
-
-@contextmanager
-def _begun(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether it says that the file is not what was written, and not that it is in use, or may not be written."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, (_Unusable, UnicodeDecodeError)) or (
-        isinstance(error, sqlite3.Error) and (code is None or code & 0xFF not in _SPARED)
-    )
-
-
-def _throw_away(path: Path) -> None:
-    for name in (path, path.with_name(f"{path.name}-journal")):
-        with suppress(OSError):
-            name.unlink(missing_ok=True)

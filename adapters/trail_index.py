@@ -27,6 +27,7 @@ from zlib import crc32
 import msgspec
 import zstandard
 
+from adapters.disposable import ERRORS, Unusable, begun, is_damage, opened, throw_away
 from adapters.ledger import Ledger
 from adapters.ports import Recorder, StoreError
 from adapters.stores import codec
@@ -46,7 +47,6 @@ WRITE_EVENTS: Final = 4_096
 """From how many on a question writes down what it found the file to lack."""
 WRITE_SEGMENTS: Final = 8
 """How many segments are made before they are written, in one transaction."""
-BUSY_SECONDS: Final = 2.0
 LEVEL: Final = 3
 FILTER_BITS: Final = 10
 """Bits in a segment's filter for each of its names: of a hundred names that it does not have, one seems to be there."""
@@ -140,7 +140,7 @@ class Words:
     def add(self, some: Lexicon) -> None:
         """Take in what `since` gave."""
         if some.behind != self.count():
-            raise _Unusable
+            raise Unusable
         for actor in some.actors:
             self.actor(actor)
         for place in some.places:
@@ -210,23 +210,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_about = msgspec.msgpack.Decoder(About).decode
 _decode_bound = msgspec.msgpack.Decoder(Bound).decode
 _decode_words = msgspec.msgpack.Decoder(Lexicon).decode
-
-
-class _Unusable(Exception):
-    """What is in the file is not what was written into it."""
-
-
-# SQLite quotes what it found in a damaged file, and that need not be text.
-_ERRORS: Final = (_Unusable, sqlite3.Error, OSError, UnicodeDecodeError)
-_SPARED: Final = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_PERM,
-}
-"""What SQLite says of a file in which nothing need be wrong."""
 
 
 class Reach(Protocol):
@@ -356,9 +339,9 @@ class Trail:
                     with self._lock:
                         asked = self._asked(connection)
                     return answer(asked)
-            except _ERRORS as error:
-                if self.path is not None and _is_damage(error):
-                    _throw_away(self.path)
+            except ERRORS as error:
+                if self.path is not None and is_damage(error):
+                    throw_away(self.path)
         with self._lock:  # without the file
             asked = self._held(_Stored())
         return answer(asked)
@@ -369,7 +352,7 @@ class Trail:
         if self.path is None or not self.path.exists():
             yield None
             return
-        with closing(_opened(self.path, "ro")) as connection:
+        with closing(opened(self.path, "ro")) as connection:
             connection.execute("BEGIN")
             yield connection
 
@@ -382,7 +365,7 @@ class Trail:
         tail.due = tail.added + WRITE_EVENTS  # where it cannot be written: not at every question
         if connection is not None:
             connection.execute("COMMIT")
-        with suppress(*_ERRORS, StoreError):
+        with suppress(*ERRORS, StoreError):
             if tail.follows_a_part:
                 tail = _Tail(tail.stored, self._segment_events, over=True)
                 tail.read_on(self._recorder, self._ledger.head)
@@ -409,23 +392,23 @@ class Trail:
         row = connection.execute("SELECT content FROM bound").fetchone()
         content = row[0] if row is not None else None
         if not isinstance(content, bytes):
-            raise _Unusable
+            raise Unusable
         if content == self._stored.content:
             return self._stored
         if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            raise _Unusable
+            raise Unusable
         bound = _unpacked(content, _decode_bound)
         seal = self._recorder.seal(bound.position)
         if seal is None or seal.digest != bound.seal or bound.pruned != self._ledger.start[1]:
-            raise _Unusable
+            raise Unusable
         words = connection.execute("SELECT content FROM words ORDER BY number").fetchall()
         segments = connection.execute("SELECT number, about FROM segment ORDER BY number").fetchall()
         if len(words) != bound.words or [number for number, _ in segments] != list(range(bound.segments)):
-            raise _Unusable
+            raise Unusable
         abouts = [_unpacked(about, _decode_about) for _, about in segments]
         ends = [0, *(end for about in abouts for end in (about.first, about.last)), bound.reach]
         if any(one > other for one, other in pairwise(ends)):
-            raise _Unusable
+            raise Unusable
         lexicons = [_unpacked(some, _decode_words) for (some,) in words]
         self._stored = _Stored(content, bound.reach, abouts, lexicons)
         return self._stored
@@ -438,22 +421,22 @@ class Trail:
         try:
             with self._connected() as connection:
                 stored = self._read(connection)
-        except _ERRORS as error:
-            if self.path is not None and _is_damage(error):
-                _throw_away(self.path)
+        except ERRORS as error:
+            if self.path is not None and is_damage(error):
+                throw_away(self.path)
         return _Tail(stored, self._segment_events, over=True)
 
     def write(self, tail: _Tail, *, whole: bool) -> None:
-        """Put the full segments of a tail behind what is in the file, or all of it. Raises `StoreError` and `_ERRORS`."""
+        """Put the full segments of a tail behind what is in the file, or all of it. Raises `StoreError` and `ERRORS`."""
         assert self.path is not None
         segments = tail.taken(whole=whole)
         stored, kept = tail.stored, tail.before
         position = self._recorder.head()
         seal = self._recorder.seal(position)
         if seal is None:
-            raise _Unusable
+            raise Unusable
         reach = tail.reach if whole else (segments[-1][0].last if segments else tail.began)
-        with closing(_opened(self.path, "rwc")) as connection, _begun(connection):
+        with closing(opened(self.path, "rwc")) as connection, begun(connection):
             row = None
             if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
                 row = connection.execute("SELECT content FROM bound").fetchone()
@@ -462,7 +445,7 @@ class Trail:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             else:
-                raise _Unusable
+                raise Unusable
             if (row[0] if row is not None else b"") != stored.content:
                 raise sqlite3.OperationalError("another one has added to the trail meanwhile")
             connection.execute("DELETE FROM segment WHERE number >= ?", (len(kept),))
@@ -525,7 +508,7 @@ class Maker:
         try:
             with self._trail._lock:
                 self._trail.write(self._tail, whole=whole)
-        except (*_ERRORS, StoreError):
+        except (*ERRORS, StoreError):
             self.is_kept = False
 
 
@@ -724,7 +707,7 @@ _decode_lean = msgspec.msgpack.Decoder(_Lean).decode
 
 
 class Segment:
-    """One segment, of which a part is unpacked when it is looked at. Raises `_Unusable`."""
+    """One segment, of which a part is unpacked when it is looked at. Raises `Unusable`."""
 
     def __init__(self, about: About, part: Callable[[int], bytes]) -> None:
         self.about = about
@@ -902,7 +885,7 @@ def _part_in(connection: sqlite3.Connection | None, segment: int, about: About) 
         assert connection is not None  # what says of itself that it is there was read from it
         row = connection.execute("SELECT content FROM part WHERE id = ?", (segment * PARTS + number,)).fetchone()
         if row is None or not isinstance(row[0], bytes) or crc32(row[0]) != about.checks[number]:
-            raise _Unusable
+            raise Unusable
         return row[0] if number in _AS_THEY_ARE else _inflated(row[0])
 
     return part
@@ -912,7 +895,7 @@ def _inflated(frame: bytes) -> bytes:
     try:
         return inflate(frame)
     except zstandard.ZstdError as error:
-        raise _Unusable from error
+        raise Unusable from error
 
 
 def _pack(content: bytes) -> bytes:
@@ -925,11 +908,11 @@ def _packed(content: Any) -> bytes:
 
 def _unpacked(content: Any, decode: Callable[[bytes], Answer]) -> Answer:
     if not isinstance(content, bytes):
-        raise _Unusable
+        raise Unusable
     try:
         return decode(_inflated(content))
     except (msgspec.MsgspecError, ValueError) as error:
-        raise _Unusable from error
+        raise Unusable from error
 
 
 def _bytes(numbers: array[int]) -> bytes:
@@ -957,48 +940,9 @@ def _array(code: str, content: bytes, count: int | None = None) -> array[int]:
     try:
         numbers.frombytes(content)
     except ValueError as error:
-        raise _Unusable from error
+        raise Unusable from error
     if count is not None and len(numbers) != count:
-        raise _Unusable
+        raise Unusable
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
-
-
-def _opened(path: Path, mode: str) -> sqlite3.Connection:
-    # Transactions are begun and ended here by name.
-    address = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-    try:
-        # A crash of the machine may lose the last of it, and what it leaves torn is noticed.
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-@contextmanager
-def _begun(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether it says that the file is not what was written, and not that it is in use, or may not be written."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, (_Unusable, UnicodeDecodeError)) or (
-        isinstance(error, sqlite3.Error) and (code is None or code & 0xFF not in _SPARED)
-    )
-
-
-def _throw_away(path: Path) -> None:
-    for name in (path, path.with_name(f"{path.name}-journal")):
-        with suppress(OSError):
-            name.unlink(missing_ok=True)

@@ -501,7 +501,7 @@ def test_flipped_bits_are_noticed(tmp_path):
 
 
 def test_a_locked_file_is_left_alone_and_done_without(tmp_path, monkeypatch):
-    monkeypatch.setattr("adapters.checkpoints.BUSY_SECONDS", 0.0)
+    monkeypatch.setattr("adapters.disposable.BUSY_SECONDS", 0.0)
     events = events_of("s4-buggy")
     path = written(tmp_path / "kept.ledger", *in_batches(events))
     with kept(path) as (checkpoints, _, _recorder):

@@ -623,7 +623,7 @@ def test_a_file_that_another_one_writes_into_is_waited_for_no_longer_than_an_ans
     two_generations, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(trail_index, "WRITE_EVENTS", 100)
-    monkeypatch.setattr(trail_index, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("adapters.disposable.BUSY_SECONDS", 0.05)
     path = copied(two_generations, tmp_path)
     with SQLiteFile(path) as file:
         Ledger(SQLiteRecorder(file)).append([event(number, 9_000 + number) for number in range(170)])
