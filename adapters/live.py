@@ -100,7 +100,6 @@ class Live:
         self._fold = threading.Lock()  # whoever looks at what is folded, or folds
         self._begun = threading.Event()
         self._stopping = False
-        self._draining = False
         self._failure: str | None = None
         self._late = self._merges = self._taking = 0
         self._next_snapshot = self._next_verdict = self._next_merge = 0.0
@@ -134,7 +133,7 @@ class Live:
     def stop(self, timeout: float = 8.0) -> bool:
         """Decide what is waiting, write down where it stands; false where that was not done in time (nothing is lost)."""
         with self._wake:
-            self._draining = self._stopping = True
+            self._stopping = True
             self._wake.notify_all()
         if self._thread.ident is None:
             return False  # it was about to start, and gives up

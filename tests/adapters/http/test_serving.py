@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -116,13 +117,14 @@ def test_a_killed_daemon_loses_nothing_that_it_acknowledged(tmp_path: Path, toke
     for run in range(2):
         with Daemon("--ledger", tmp_path / "l", "--tokens", tokens) as daemon:
             url = f"http://127.0.0.1:{daemon.ready()[1]}/ingest/audit"
-            killer = threading.Timer(0.15, daemon.process.kill)
-            killer.start()
+            killer = threading.Timer(random.uniform(0, 0.1), daemon.process.kill)
             try:
                 with httpx.Client(headers=as_(SENDER)) as client:
                     for number in range(10_000):
                         if client.post(url, content=listed(event(run * 10_000 + number))).status_code == 200:
                             acknowledged += 1
+                        if number == 5:  # by time alone it might die before anything came
+                            killer.start()
             except httpx.HTTPError:
                 pass
             killer.join()
