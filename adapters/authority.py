@@ -9,7 +9,7 @@ under no condition: it changes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem, DCBRecorder
@@ -71,7 +71,7 @@ class Authority:
             except IntegrityError:
                 continue
             self._catch_up()
-            return Verdict(not refused, events[0], last - len(events) + 1, events[0].reason)
+            return verdict_of(events[0], last - len(events) + 1)
         raise TooManyConflicts(
             f"{command.event} of {command.key} was decided {ATTEMPTS} times, and each time another writer had changed "
             "what it rests on; nothing was admitted: try again"
@@ -89,11 +89,19 @@ class Authority:
     def _decided(self, command: Command) -> Verdict | None:
         """What was decided of a command of that identity before, if it was."""
         query = DCBQuery(items=[DCBQueryItem(tags=[command.key.tag])])
-        for found in self._recorder.read(query):
-            event = codec.decode(found.event.data)
-            if event.record == f"{COMMAND}:{command.identity}" and not event.cause:
-                return Verdict(event.type != REFUSED, event, found.position, event.reason)
-        return None
+        known = ((found.position, codec.decode(found.event.data)) for found in self._recorder.read(query))
+        return decided_in(known, command)
+
+
+def verdict_of(event: Event, position: int) -> Verdict:
+    """What a command's own event says became of it."""
+    return Verdict(event.type != REFUSED, event, position, event.reason)
+
+
+def decided_in(known: Iterable[tuple[int, Event]], command: Command) -> Verdict | None:
+    """What became of a command of that identity, if it is among events with their positions."""
+    record = f"{COMMAND}:{command.identity}"
+    return next((verdict_of(event, at) for at, event in known if event.record == record and not event.cause), None)
 
 
 def record_of(command: Command, line: int = 0) -> Record:

@@ -14,7 +14,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
-from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -24,7 +23,7 @@ import msgspec
 import zstandard
 
 import domain
-from adapters.disposable import ERRORS, Unusable, begun, is_damage, opened, throw_away
+from adapters.disposable import ERRORS, Unusable, begun, code_of, is_damage, opened, throw_away
 from adapters.ledger import Ledger, Moment
 from adapters.ports import Recorder, StoreError
 from adapters.stores.codec import within_64_bits
@@ -627,11 +626,7 @@ class Maker:
 @cache
 def rules() -> bytes:
     """16 bytes that stand for how this netledger folds: what another one folded may come out otherwise."""
-    digest = blake2b(b"%d" % VERSION, digest_size=16)
-    for path in sorted(Path(folder) for folder in domain.__path__):
-        for module in sorted(path.glob("*.py")):
-            digest.update(module.read_bytes())
-    return digest.digest()
+    return code_of(VERSION, domain)
 
 
 def _pruned(ledger: Ledger) -> bytes:

@@ -1,7 +1,7 @@
 """A file beside the ledger that follows from it, in SQLite: nothing is lost with it, and so nothing may fail because of it.
 
-What is in it need not be certain on the disk, for what a crash leaves torn is noticed and made again. `checkpoints.py` and
-`trail_index.py` keep theirs so.
+What is in it need not be certain on the disk, for what a crash leaves torn is noticed and made again. `checkpoints.py`,
+`trail_index.py` and `snapshots.py` keep theirs so.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 BUSY_SECONDS: Final = 2.0
@@ -57,6 +59,16 @@ def begun(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def code_of(version: int, *packages: ModuleType) -> bytes:
+    """16 bytes that stand for the code of packages: what another code made of the same log may be something else."""
+    digest = blake2b(b"%d" % version, digest_size=16)
+    for package in packages:
+        for path in sorted(Path(folder) for folder in package.__path__):
+            for module in sorted(path.rglob("*.py")):
+                digest.update(module.read_bytes())
+    return digest.digest()
 
 
 def is_damage(error: Exception) -> bool:

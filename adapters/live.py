@@ -21,7 +21,7 @@ import msgspec
 
 from adapters import report
 from adapters.app import Outcome, Store, end_of
-from adapters.authority import Verdict, record_of
+from adapters.authority import Verdict, decided_in, record_of, verdict_of
 from adapters.changes import Change, Changes
 from adapters.ingest import skew_of
 from adapters.intake import Intake, New
@@ -34,7 +34,6 @@ from adapters.stores import backends
 from adapters.upkeep import Upkeep
 from adapters.window import Carried, Window, again
 from domain.decide import Command, decide_command
-from domain.events import REFUSED
 from domain.operations import OrderKey
 from domain.order import Sequencer
 from domain.resources import Key
@@ -104,6 +103,7 @@ class Live:
         self._late = self._merges = self._taking = 0
         self._next_snapshot = self._next_verdict = self._next_merge = 0.0
         self._judged_upto: tuple[Any, ...] = ()
+        self._kept_at: tuple[int, ...] = ()
         self._window = Window(store.journal, window)
         self._deciding = Deciding(store.journal, Ledger(store.recorder), Judged(reading=Reading()))
         self._document: dict[str, Any] = {}
@@ -174,12 +174,10 @@ class Live:
         self._require_begun()
         with self._turn:
             ledger, reading = self._deciding.ledger, self._deciding.judged.reading
-            record = record_of(command)
-            if not self.intake.command(record):
-                for placed in ledger.concerning(command.key):
-                    if placed.event.record == record.identity and not placed.event.cause:
-                        refused = placed.event.type == REFUSED
-                        return Verdict(not refused, placed.event, placed.position, placed.event.reason)
+            if not self.intake.command(record_of(command)):
+                known = ((placed.position, placed.event) for placed in ledger.concerning(command.key))
+                if (before := decided_in(known, command)) is not None:
+                    return before
             resource = reading.world.get(command.key)
             last = ledger.position_of(resource.last_at) if resource is not None else 0
             if expected is not None and last != expected:
@@ -195,7 +193,7 @@ class Live:
                 for one in data:
                     self._deciding.judged.count(one)
             self._hurry()
-            return Verdict(events[0].type != REFUSED, events[0], ledger.head - len(events) + 1, events[0].reason)
+            return verdict_of(events[0], ledger.head - len(events) + 1)
 
     def position_of(self, key: Key) -> int:
         """The position of the last event that moved a live resource: what `expected` of a command is held to. 0 without."""
@@ -460,7 +458,9 @@ class Live:
     def _keep_snapshot(self) -> None:
         begun = time.monotonic()
         ledger, judged = self._deciding.ledger, self._deciding.judged
-        if not self._window.late:
+        stands = ledger.generation, ledger.head, self._window.upto, self._window.fed
+        if not self._window.late and stands != self._kept_at:  # else it is there already
+            self._kept_at = stands
             self._snapshots.keep(
                 Snapshot(
                     position=ledger.head,

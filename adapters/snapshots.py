@@ -18,12 +18,12 @@ from typing import Any, Final, NamedTuple
 import domain
 import projections
 from adapters import reading_codec
+from adapters.disposable import begun, code_of, opened
 from adapters.ledger import Ledger
 from adapters.ports import Recorder, StoreError
 from projections.reading import Reading
 
 VERSION: Final = 1
-BUSY_SECONDS: Final = 5.0
 NEWEST_KEPT: Final = 8
 """So many of the newest are all kept; of those before them about four for each doubling of their age."""
 
@@ -63,8 +63,7 @@ class Snapshots:
         seal = self._seal(snapshot.position)
         if seal is None:
             return
-        with suppress(sqlite3.Error, OSError), self._opened("rwc") as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with suppress(sqlite3.Error, OSError), self._opened("rwc") as connection, begun(connection):
             (number,) = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM snapshot").fetchone()
             said = (number, rules(), seal, snapshot.position, snapshot.place, snapshot.records, snapshot.fed)
             connection.execute(
@@ -72,7 +71,6 @@ class Snapshots:
             )
             numbers = [one for (one,) in connection.execute("SELECT number FROM snapshot ORDER BY number DESC")]
             connection.executemany("DELETE FROM snapshot WHERE number = ?", [(one,) for one in _dropped(numbers)])
-            connection.execute("COMMIT")
 
     def newest(self, ledger: Ledger, before: int | None = None, upto: int | None = None) -> Snapshot | None:
         """The newest that fits the ledger; with `before`, that a record of that time is not too late for.
@@ -115,9 +113,7 @@ class Snapshots:
 
     @contextmanager
     def _opened(self, mode: str) -> Iterator[sqlite3.Connection]:
-        address = f"{self.path.absolute().as_uri()}?mode={mode}"
-        with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
-            connection.execute("PRAGMA synchronous = NORMAL")
+        with closing(opened(self.path, mode)) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if mode == "rwc" and version != VERSION:
                 connection.execute("DROP TABLE IF EXISTS snapshot")
@@ -143,9 +139,4 @@ def _checksum(said: tuple[Any, ...], content: bytes) -> bytes:
 @cache
 def rules() -> bytes:
     """16 bytes that stand for how this netledger decides and judges."""
-    digest = blake2b(b"%d" % VERSION, digest_size=16)
-    for package in (domain, projections):
-        for path in sorted(Path(folder) for folder in package.__path__):
-            for module in sorted(path.rglob("*.py")):
-                digest.update(module.read_bytes())
-    return digest.digest()
+    return code_of(VERSION, domain, projections)

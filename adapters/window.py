@@ -217,15 +217,15 @@ class Window:
                 heapq.heappush(self._waiting, one)
             return
         if head.time <= self._fed:
-            self._is_late(one, head.time)
+            self._is_late(one.number, head.time)
         elif twin in self._shown:
-            self._is_late(one, min(head.time, self._fed))
+            self._is_late(one.number, min(head.time, self._fed))
         else:
             heapq.heappush(self._waiting, one)
 
-    def _is_late(self, one: _Waiting, time: int) -> None:
-        self.late[one.number] = min(time, self.late.get(one.number, time))
-        self.payloads.forget(one.number)
+    def _is_late(self, number: int, time: int) -> None:
+        self.late[number] = min(time, self.late.get(number, time))
+        self.payloads.forget(number)
 
     def _is_decided(self, head: Head) -> bool:
         if head.outcome in (SEEN_GONE, SEEN_ABSENT):
@@ -321,8 +321,7 @@ class Window:
         key = msgspec.structs.astuple(order)
         number, received, others = carried
         if key <= self._last:
-            self.late[number] = min(order.time, self.late.get(number, order.time))
-            self.payloads.forget(number)
+            self._is_late(number, order.time)
             return
         heapq.heappush(self._placed, (key, outcome, number, received, others, time))
 
