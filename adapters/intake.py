@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
@@ -54,11 +54,8 @@ class Taken(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-class Told(Protocol):
-    """Who is told of what is new, in the order of the journal."""
-
-    def __call__(self, records: Sequence[New], source: int) -> None:
-        """Records that are on disk now, of one source."""
+Told = Callable[[Sequence[New]], None]
+"""Who is told of what is new, and on disk, in the order of the journal: the records of one source at a time."""
 
 
 class Intake:
@@ -119,7 +116,7 @@ class Intake:
                     number += 1
                     new.append(New(number, some, record.payload))
             if new:
-                self._told(new, inlet.source)
+                self._told(new)
         return Taken(recognised=len(new), duplicates=receipt.duplicates, aside=receipt.collisions)
 
 

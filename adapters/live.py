@@ -299,7 +299,7 @@ class Live:
     def _skews(self) -> dict[int, int]:
         return {source.id: skew_of(source) for source in self._store.journal.sources()}
 
-    def _told(self, records: Sequence[New], source: int) -> None:
+    def _told(self, records: Sequence[New]) -> None:
         if not self._begun.is_set():
             return  # they are in the journal, and are found there
         with self._wake:

@@ -17,7 +17,7 @@ def follow(pattern: str, ledger: str) -> None:
     """Follow until standard input ends, or until it is killed."""
     stop = threading.Event()
     with backends.opened(ledger) as backend:
-        feed = Follow(Intake(backend.journal, lambda records, source: None), pattern)
+        feed = Follow(Intake(backend.journal, lambda records: None), pattern)
         thread = threading.Thread(target=feed.run, args=[stop])
         thread.start()
         sys.stdin.read()

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     address, ledger = sys.argv[1:]
     stop = threading.Event()
     with backends.opened(ledger) as backend:
-        feed = RedisStream(Intake(backend.journal, lambda records, source: None), address)
+        feed = RedisStream(Intake(backend.journal, lambda records: None), address)
         thread = threading.Thread(target=feed.run, args=[stop])
         thread.start()
         sys.stdin.read()

@@ -39,7 +39,7 @@ def lines(audit_log: Path) -> list[bytes]:
 def following(pattern: Path, ledger: str) -> Iterator[tuple[Follow, list[New]]]:
     told: list[New] = []
     with backends.opened(ledger) as backend:
-        feed = Follow(Intake(backend.journal, lambda records, source: told.extend(records)), str(pattern))
+        feed = Follow(Intake(backend.journal, lambda records: told.extend(records)), str(pattern))
         with running(feed):
             yield feed, told
 

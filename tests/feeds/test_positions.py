@@ -36,18 +36,18 @@ def lines() -> list[bytes]:
 
 def test_what_a_full_disk_did_not_keep_is_not_gone_on_from(lines: list[bytes]):
     journal = FullNowAndThen(2)
-    inlet = Intake(journal, lambda records, source: None).inlet("stream", "audit.k8s.io")
+    inlet = Intake(journal, lambda records: None).inlet("stream", "audit.k8s.io")
     inlet.take(lines[:50], resume="50")
     with pytest.raises(StoreError):
         inlet.take(lines[50:], resume="100")
     assert inlet.resume == "50"
     inlet.take(lines[50:60], resume="60")
-    assert Intake(journal, lambda records, source: None).inlet("stream", "audit.k8s.io").resume == "60"
+    assert Intake(journal, lambda records: None).inlet("stream", "audit.k8s.io").resume == "60"
 
 
 def test_a_stream_that_is_followed_goes_on_from_its_last_commit(lines: list[bytes]):
     journal = FullNowAndThen(3)
-    intake = Intake(journal, lambda records, source: None)
+    intake = Intake(journal, lambda records: None)
     inlet = intake.inlet("stream", "audit.k8s.io")
     assert intake.format_of("stream") is None
 
@@ -64,7 +64,7 @@ def test_a_stream_that_is_followed_goes_on_from_its_last_commit(lines: list[byte
     inlet.follow(coming(20), str, after=40)
     assert inlet.resume == "100" and inlet.taken.duplicates == 0
     whole = InMemoryJournal()
-    Intake(whole, lambda records, source: None).inlet("stream", "audit.k8s.io").take(lines)
+    Intake(whole, lambda records: None).inlet("stream", "audit.k8s.io").take(lines)
     assert records_of(journal) == records_of(whole)
 
 
@@ -72,7 +72,7 @@ def test_a_file_is_followed_on_when_the_disk_has_room_again(lines: list[bytes], 
     path = tmp_path / "audit.log"
     path.write_bytes(b"\n".join(lines) + b"\n")
     journal = FullNowAndThen(2, 3)
-    feed = Follow(Intake(journal, lambda records, source: None), str(path))
+    feed = Follow(Intake(journal, lambda records: None), str(path))
     expected = replayed(path, tmp_path)
     with running(feed):
         until(lambda: journal.head() == len(expected))

@@ -45,7 +45,7 @@ def address(server: Server, stream: str, more: str = "") -> str:
 @contextmanager
 def reading(at: str, ledger: str) -> Iterator[tuple[RedisStream, Intake, Journal]]:
     with backends.opened(ledger) as backend:
-        intake = Intake(backend.journal, lambda records, source: None)
+        intake = Intake(backend.journal, lambda records: None)
         feed = RedisStream(intake, at)
         with running(feed):
             yield feed, intake, backend.journal

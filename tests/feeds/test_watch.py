@@ -56,7 +56,7 @@ def api() -> Iterator[ApiServer]:
 @contextmanager
 def watching(api: ApiServer, ledger: str, **more: Any) -> Iterator[tuple[Watch, Journal, Intake]]:
     with backends.opened(ledger) as backend:
-        intake = Intake(backend.journal, lambda records, source: None)
+        intake = Intake(backend.journal, lambda records: None)
         more.setdefault("kinds", [kind for kind in KINDS if kind.api in (*HERE, "pods")])
         feed = Watch(intake, api.kubeconfig(Path(ledger).parent), cluster="shop", **more)
         with running(feed):

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     kubeconfig, ledger = sys.argv[1:]
     stop = threading.Event()
     with backends.opened(ledger) as backend:
-        feed = Watch(Intake(backend.journal, lambda records, source: None), kubeconfig, cluster="shop")
+        feed = Watch(Intake(backend.journal, lambda records: None), kubeconfig, cluster="shop")
         thread = threading.Thread(target=feed.run, args=[stop])
         thread.start()
         sys.stdin.read()

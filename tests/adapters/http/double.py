@@ -41,7 +41,7 @@ class Double(Live):
         self.lag = 0.0
         self.stopped = False
 
-    def _told(self, records: Sequence[New], source: int) -> None:
+    def _told(self, records: Sequence[New]) -> None:
         self._new = True
 
     def _bring_up(self) -> tuple[Judged, dict[str, Any]]:
