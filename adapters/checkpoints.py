@@ -15,7 +15,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from zlib import crc32
@@ -29,7 +28,6 @@ from adapters.ledger import Ledger, Moment
 from adapters.ports import Recorder, StoreError
 from adapters.stores.codec import within_64_bits
 from domain.events import Event
-from domain.operations import Fields
 from domain.resources import Key
 from domain.world import Departed, Resource, World
 
@@ -101,40 +99,6 @@ def beginning_of(ledger: Ledger) -> Mark:
     return BEGINNING if base is None else Mark(base.at, base.position, base.latest, base.anchor)
 
 
-class KeptResource(msgspec.Struct, array_like=True):
-    """A `Resource` as it is kept: one field for each of its slots, in their order."""
-
-    blurred: bool
-    born_at: int
-    born_time: int
-    deletion_at: int
-    deletion_time: int
-    fields: Fields
-    guarded_by: str
-    hearsay: bool
-    key: Key
-    last_at: int
-    linked_at: int
-    programmed: dict[str, tuple[int, str]] | None
-    refers: tuple[Key, ...]
-    revision: int | None
-    run: tuple[str, int] | None
-    seen_from_birth: bool
-    state: str
-    tags: tuple[str, ...]
-    uid: str
-
-    def restored(self) -> Resource:
-        """The resource that it was made from."""
-        resource = Resource.__new__(Resource)
-        for slot in _SLOTS:
-            setattr(resource, slot, getattr(self, slot))
-        return resource
-
-
-_SLOTS = KeptResource.__struct_fields__
-_values = attrgetter(*_SLOTS)
-
 LIVE, GONE = "live", "gone"
 """The parts of a world that are kept in chunks, each a kind at a time."""
 
@@ -170,7 +134,7 @@ class Directory(msgspec.Struct, array_like=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode_directory = msgspec.msgpack.Decoder(Directory).decode
 _decode_chunk = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Key, msgspec.Raw]]]).decode
-_decode_live = msgspec.msgpack.Decoder(KeptResource).decode
+_decode_live = msgspec.msgpack.Decoder(Resource).decode
 _decode_gone = msgspec.msgpack.Decoder(Departed | None).decode
 _decode_stretch = msgspec.msgpack.Decoder(tuple[int, list[Mark]]).decode
 
@@ -461,7 +425,7 @@ class _Kept(_Nothing):
     ) -> None:
         try:
             if part == LIVE:
-                live.append(_decode_live(content).restored())
+                live.append(_decode_live(content))
             elif (departed := _decode_gone(content)) is not None and departed.at >= base.oldest.get(key.kind, 0):
                 gone.append((key, departed))
         except msgspec.MsgspecError as error:
@@ -714,12 +678,12 @@ def _parts(world: World, touched: set[Key] | None) -> Iterator[tuple[str, str, l
     gone: dict[str, list[tuple[Key, Any]]] = {}
     if touched is None:
         for one in world.live.values():
-            live.setdefault(one.key.kind, []).append((one.key, _values(one)))
+            live.setdefault(one.key.kind, []).append((one.key, one))
         gone = {kind: list(departed.items()) for kind, departed in world.departed.items() if departed}
     else:
         for key in touched:
             if (resource := world.live.get(key)) is not None:
-                live.setdefault(key.kind, []).append((key, _values(resource)))
+                live.setdefault(key.kind, []).append((key, resource))
             elif key.kind in world.departed:
                 # One that is gone and forgotten is told of too: it may be live in an earlier checkpoint.
                 gone.setdefault(key.kind, []).append((key, world.departed[key.kind].get(key)))
