@@ -68,7 +68,7 @@ class Answers:
             rows = [
                 row
                 for row in report.resources_at(self._store, kind, app.read_moment(at), key)
-                if name in (None, row["name"]) and namespace in (None, row["namespace"] or "")
+                if namespace in (None, row["namespace"] or "")
             ]
         return {"resources": rows, "coverage": self.coverage}
 

@@ -280,7 +280,7 @@ class Live:
                 if deciding.ledger.generation != ledger.generation:
                     continue  # what was folded is superseded
                 last = ledger.position_of(ledger.count) if ledger.count else 0
-                for placed in ledger.events(after=(ledger.count, last)):
+                for placed in deciding.ledger.events(after=(ledger.count, last)):
                     judged.fold(placed.event, placed.data)
                 fresh = Deciding(
                     self._store.journal, deciding.ledger, judged, after=(judged.reading.at, deciding.ledger.head)

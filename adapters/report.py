@@ -28,7 +28,7 @@ from domain.resources import Key, Kind
 from domain.world import Resource
 from projections.findings.rule import ERROR, HEALED, OPEN, PENDING, UNKNOWN, Finding, short
 from projections.ipset_contents import should_contain
-from projections.reading import STANDINGS, Reading, resources_of, standing_in
+from projections.reading import Reading, looked_at, resources_of, standing_in
 from projections.standing import Standing
 
 SCHEMA = "netledger/replay/v1"
@@ -136,23 +136,24 @@ def resource_document(resource: Resource, standing: Standing) -> dict[str, Any]:
 
 
 def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = None) -> list[dict[str, Any]]:
-    """The live resources of a kind as they were at a moment; at least that of a `key`, where one is asked for."""
+    """The live resources of a kind as they were at a moment; with a `key` just that one."""
     if store.checkpoints is None or not kind.served:
         # What belongs in an ipset follows from all that its owners ever wrote: no checkpoint holds that.
         reading = fold(store.ledger, moment).reading
         return [
             resource_document(resource, reading.standing(resource))
             for resource in reading.resources()
-            if resource.key.kind == kind.name
+            if resource.key.kind == kind.name and key in (None, resource.key)
         ]
-    if key is not None and kind.name not in STANDINGS:
+    kinds = looked_at(kind.name)
+    if key is not None and kinds == {kind.name}:
         one = store.checkpoints.resource_at(key, moment)
         return [resource_document(one, Standing())] if one is not None else []
-    world, _ = store.checkpoints.world_at(moment)
+    world, _ = store.checkpoints.world_at(moment, kinds)
     return [
         resource_document(resource, standing_in(world, resource))
         for resource in resources_of(world)
-        if resource.key.kind == kind.name
+        if resource.key.kind == kind.name and key in (None, resource.key)
     ]
 
 

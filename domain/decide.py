@@ -454,7 +454,7 @@ def _follow(event: Event, kind: str, resources: Iterable[Resource], cause: str =
 def _made_with(vocabulary: Vocabulary, event: Event) -> Iterator[Event]:
     """What an object's creation is beside itself, by what it was made with."""
     assert vocabulary.made_with is not None, "only kinds that have one come here"
-    newborn = Resource(event.key, event.uid, 0, event.time, seen_from_birth=True)
+    newborn = Resource.begun(event.key, event.uid, 0, event.time, seen_from_birth=True)
     newborn.fields = {path: after for path, (_, after) in event.changed.items()}
     newborn.state = vocabulary.lifecycle.leads_to(ABSENT, vocabulary.begun)
     if happened := vocabulary.made_with(newborn.fields):
@@ -504,7 +504,7 @@ def _leaked_at_birth(world: World, event: Event) -> Iterator[Event]:
     fields = {path: after for path, (_, after) in event.changed.items()}
     if event.leads_to != ip.STRANDED or not _pod_is_gone(world, event.key, fields):
         return
-    newborn = Resource(event.key, event.uid, 0, event.time, seen_from_birth=True)
+    newborn = Resource.begun(event.key, event.uid, 0, event.time, seen_from_birth=True)
     newborn.state, newborn.fields = ip.STRANDED, fields
     yield from _follow(event, "IPLeaked", [newborn])
 
@@ -561,7 +561,7 @@ def _configured_before(world: World, event: Event) -> Iterator[Event]:
     """eip-add may run before the EIP's address is in its spec: then the write that names the address makes it ready."""
     resource = world.get(event.key)
     began = resource is None or resource.uid != event.uid
-    after = Resource(event.key, event.uid, 0, event.time, seen_from_birth=began)
+    after = Resource.begun(event.key, event.uid, 0, event.time, seen_from_birth=began)
     after.fields = {} if resource is None or began else dict(resource.fields)
     for path, (_, value) in event.changed.items():
         after.fields[path] = value
