@@ -127,6 +127,7 @@ class Remote:
             "kind": question.kinds,
             "namespace": question.namespaces,
             "name": question.name,
+            "selector": question.selector,
             "verb": question.verbs,
             "event": question.types,
             "refused": question.refused,
@@ -208,6 +209,7 @@ class Remote:
                     "events": rows,
                     "continue": token,
                     "coverage": page["coverage"],
+                    **({"labels": page["labels"]} if "labels" in page else {}),
                 }
 
     def _ask(self, path: str, **asked: Any) -> Document:

@@ -255,6 +255,19 @@ _PAGED: Json = {
 }
 _NEXT = {**_ETAG, "Link": {"description": "The next page, `rel=next`.", "schema": {"type": "string"}}}
 _EVENT_SCHEMA = _ref("TrailEvent")
+
+
+def _events_answered() -> Json:
+    answer = _answered("events", _list(_EVENT_SCHEMA), **_PAGED)
+    answer["properties"]["labels"] = {
+        "type": "object",
+        "description": "Where a selector was given: the kinds of which the log shows labels, and the others that it has.",
+        "required": ["known", "unknown"],
+        "properties": {name: _list({"type": "string"}) for name in ("known", "unknown")},
+    }
+    return answer
+
+
 EVENTS = Described(
     "GET",
     "/v1/events",
@@ -272,6 +285,12 @@ EVENTS = Described(
             )
         ),
         _query("name", "What bears this name.", {"type": "string"}),
+        _query(
+            "selector",
+            "A label selector, as kubectl takes it: what was labelled so by then. What the log had not shown whole by then "
+            "is never chosen.",
+            {"type": "string"},
+        ),
         _query("refused", "Only what a lifecycle or the API server refused.", {"type": "boolean"}),
         _SINCE,
         _UNTIL,
@@ -287,7 +306,7 @@ EVENTS = Described(
                 "description": "A page of them; as CSV for who asks for that, by Accept.",
                 "headers": _NEXT,
                 "content": {
-                    "application/json": {"schema": _answered("events", _list(_EVENT_SCHEMA), **_PAGED)},
+                    "application/json": {"schema": _events_answered()},
                     CSV: {"schema": {"type": "string"}},
                 },
             },

@@ -140,6 +140,7 @@ def events(request: Request, service: Service) -> Response:
         kinds=tuple(dict.fromkeys(_kind_called(word, 400).name for word in _each(asked.getlist("kind")))),
         namespaces=tuple(asked.getlist("namespace")),
         name=asked.get("name"),
+        selector=asked.get("selector"),
         verbs=_each(asked.getlist("verb")),
         types=_each(asked.getlist("event")),
         refused=flag(request, "refused"),

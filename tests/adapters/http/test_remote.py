@@ -106,6 +106,9 @@ SHOP = (
     "events --actor system:* --verb patch --since 2s --reverse -o json",
     "events --refused -o json",
     "events --event SubnetRemoved --name net-db -o json",
+    "events -l app",
+    "events -l app=",
+    "events -l app=web=api",
     "events --actor alcie",
     "events --since yesterday",
     "events --continue none",
@@ -136,6 +139,10 @@ MIXED = (
     "get node -o json",
     "events -o json",
     "events --kind ipset -o csv --limit 50",
+    "events -l app=seed -o json",
+    "events --selector !app,ovn.kubernetes.io/ip_reserved!=true --limit 20 -o json",
+    "events --selector=owner=wendy -o csv",
+    "events -l app=none",
     "findings -o json",
 )
 

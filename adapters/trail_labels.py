@@ -1,0 +1,156 @@
+"""Which labels the log had shown of an object by each of its events: for `events -l`, a column of the trail.
+
+An event says only what moved. What an object is labelled with follows from all of its events before, from the one on by which
+the log came to know it whole; before that, and once it has ended, its labels are not known, and no selector chooses it.
+`trail_index.py` keeps the column, and asks here what an event does to what is known.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from itertools import chain
+from typing import Final, NamedTuple, Protocol
+
+from adapters.label_selector import Selector
+from domain.events import REFUSED, Changes
+from domain.kinds import VOCABULARY
+from domain.operations import UNKNOWN
+from domain.resources import BY_NAME
+from domain.world import Resource
+
+PREFIX: Final = "metadata.labels["
+MARK: Final = PREFIX.encode()
+"""What an event that moves a label has among its bytes."""
+
+Labels = dict[str, str]
+
+_SERVED = [vocabulary for kind, vocabulary in VOCABULARY.items() if BY_NAME[kind].served]
+_BEGINS: Final = frozenset(chain.from_iterable(vocabulary.beginnings for vocabulary in _SERVED))
+_ENDS: Final = frozenset(chain.from_iterable((vocabulary.ended, vocabulary.vanished) for vocabulary in _SERVED))
+
+
+class Does(Enum):
+    """What an event does to what is known of its object's labels."""
+
+    SHOWS_ALL = 1
+    FORGETS = 2
+    MOVES = 3
+    ENDS = 4
+
+
+class Turn(NamedTuple):
+    """That, and the labels it says; `None` is one that was taken off."""
+
+    does: Does
+    labels: dict[str, str | None]
+
+
+class _Event(Protocol):
+    @property
+    def type(self) -> str: ...
+    @property
+    def attempted(self) -> str: ...
+    @property
+    def leads_to(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+
+
+def turn_of(event: _Event, changed: Changes) -> Turn | None:
+    """What it does, as `World.evolve` folds it; `None` for what leaves the labels as they are."""
+    type = event.type
+    if type == REFUSED:
+        if not event.leads_to:
+            return None  # a command that was refused
+        type = event.attempted
+    if type in _ENDS:
+        return Turn(Does.ENDS, {})
+    if type in _BEGINS:
+        if event.outcome == UNKNOWN:  # a write without bodies went by
+            return Turn(Does.FORGETS, {})
+        return Turn(Does.SHOWS_ALL, _labels_in(changed))
+    labels = _labels_in(changed)
+    return Turn(Does.MOVES, labels) if labels else None
+
+
+def _labels_in(changed: Changes) -> dict[str, str | None]:
+    start = len(PREFIX)
+    return {
+        path[start:-1]: None if after is None else str(after)
+        for path, (_, after) in changed.items()
+        if path.startswith(PREFIX)
+    }
+
+
+def labels_of(resource: Resource) -> Labels | None:
+    """Those of a resource as a fold has it; `None` where they are not known."""
+    start = len(PREFIX)
+    labels = {path[start:-1]: str(value) for path, value in resource.fields.items() if path.startswith(PREFIX)}
+    is_known = BY_NAME[resource.key.kind].served and (bool(labels) or not resource.blurred)
+    return labels if is_known else None
+
+
+class Shown(NamedTuple):
+    """One set of labels that events of a segment have; `last` where their object ended with the event."""
+
+    last: bool
+    labels: Labels
+
+
+class Column:
+    """The labels of a segment's events, made event by event: 0 where they are not known, else a number in `sets` from 1."""
+
+    def __init__(self, events: int) -> None:
+        self.numbers = array("H", bytes(2 * events))
+        self._sets: dict[tuple[bool, tuple[tuple[str, str], ...]], int] = {}
+
+    def put(self, offset: int, labels: Labels, *, last: bool = False) -> int:
+        """An event has these; gives their number."""
+        sets = self._sets
+        number = sets.setdefault((last, tuple(sorted(labels.items()))), len(sets) + 1)
+        self.numbers[offset] = number
+        return number
+
+    @property
+    def sets(self) -> list[Shown]:
+        """All that are put, in the order of their numbers."""
+        return [Shown(last, dict(labels)) for last, labels in self._sets]
+
+
+def after(known: Labels | None, turn: Turn) -> Labels | None:
+    """What is known behind an event, but one by which its object ends: that one itself has the labels from before."""
+    match turn.does:
+        case Does.FORGETS:
+            return None
+        case Does.SHOWS_ALL:
+            known = {}
+    if known is None:
+        return None
+    moved = {**known, **turn.labels}
+    return {label: value for label, value in moved.items() if value is not None}
+
+
+def words_of(sets: Iterable[Shown]) -> set[bytes]:
+    """What a filter of names has of labels: no name has an `=`."""
+    pairs = {pair for shown in sets for pair in shown.labels.items()}
+    return {_word(label) for label, _ in pairs} | {_word(label, value) for label, value in pairs}
+
+
+def needed(selector: Selector) -> list[list[bytes]]:
+    """Of each list one word must be in a filter, or nothing there is chosen."""
+    return [
+        [_word(label)] if values is None else [_word(label, value) for value in sorted(values)]
+        for label, values, wanted in selector.requirements
+        if wanted
+    ]
+
+
+def chosen(sets: Sequence[Shown], selector: Selector) -> set[int]:
+    """The numbers of the sets that a selector chooses."""
+    return {number for number, shown in enumerate(sets, 1) if selector.chooses(shown.labels)}
+
+
+def _word(label: str, value: str | None = None) -> bytes:
+    return (f"={label}" if value is None else f"{label}={value}").encode("utf-8", "surrogateescape")
