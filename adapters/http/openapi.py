@@ -394,7 +394,7 @@ WHY, NAMESPACED_WHY = _of_one(
         repair=_list({"type": "object"}),
     ),
     _query("member", "Of an ipset: why this member is in it, or is not.", {"type": "string"}),
-    problems=(400, 404, 503),
+    _AT,
 )
 EVENT = Described(
     "GET",
@@ -416,6 +416,39 @@ EVENT = Described(
         ),
     ),
     problems=(404, 503),
+)
+IPSET = Described(
+    "GET",
+    "/v1/ipsets/{name}",
+    "ipset",
+    "One ipset: each member with who put it in, since when and by which event, what differs, and what puts it right.",
+    parameters=(
+        _NAME,
+        _query("node", "The node that it lies on, where several have one of that name.", {"type": "string"}),
+        _AT,
+        _AGAIN,
+    ),
+    answers=(
+        (
+            200,
+            _json(
+                "It.",
+                _answered(
+                    "ipset",
+                    {"type": "object", "required": ["kind", "namespace", "name", "uid", "state", "members", "drift"]},
+                    restore={
+                        **_list({"type": "string"}),
+                        "type": ["array", "null"],
+                        "description": "What `ipset restore` takes to set just the lawful members, line by line.",
+                    },
+                    not_restored={"type": ["string", "null"], "description": "Why there is no such text."},
+                ),
+                _ETAG,
+            ),
+        ),
+        _UNCHANGED,
+    ),
+    problems=(400, 404, 410, 503),
 )
 _VPC_STATUS = {
     "type": "object",

@@ -108,6 +108,7 @@ ROUTES: tuple[tuple[Described, Handler], ...] = (
     (openapi.RESOURCES.by(READ), _asked(questions.resources)),
     (openapi.RESOURCE.by(READ), _asked(questions.resource)),
     (openapi.NAMESPACED_RESOURCE.by(READ), _asked(questions.resource)),
+    (openapi.IPSET.by(READ), _asked(questions.ipset)),
     (openapi.EVENTS.by(READ), _asked(questions.events)),
     (openapi.EVENT.by(READ), _asked(questions.event)),
     (openapi.KNOWN.by(READ), _asked(questions.known)),
