@@ -7,7 +7,6 @@ chosen by `!=` and `notin`. `trail_index.py` asks it of the labels that the log 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 _TOKEN = re.compile(r"\s*(?:(?P<sign>==|!=|[=!(),<>])|(?P<word>[^\s=!(),<>]+))")
@@ -28,20 +27,11 @@ class Requirement(NamedTuple):
     values: frozenset[str] | None
     wanted: bool
 
-    def is_met(self, labels: Mapping[str, str]) -> bool:
-        """Whether an object with these labels is as it says."""
-        value = labels.get(self.label)
-        return self.wanted is (value is not None and (self.values is None or value in self.values))
-
 
 class Selector(NamedTuple):
     """All requirements have to be met."""
 
     requirements: tuple[Requirement, ...]
-
-    def chooses(self, labels: Mapping[str, str]) -> bool:
-        """Whether an object with these labels is chosen."""
-        return all(one.is_met(labels) for one in self.requirements)
 
 
 def read_selector(text: str) -> Selector:

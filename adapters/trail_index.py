@@ -192,6 +192,8 @@ class About(msgspec.Struct, array_like=True):
     acts: list[int]
     labelled: list[int]
     """The places of events of which the labels are known."""
+    sets: int
+    """How many sets of labels its events have."""
     checks: list[int]
     """CRC-32 of each part as it is kept."""
 
@@ -210,17 +212,17 @@ class Bound(msgspec.Struct, array_like=True):
 
 
 # The parts of a segment: the place of each in `About.checks`.
-POSITIONS, COMBINATIONS, COMBINED, NAMES, COUNTS, NAMED, TIMES, FILTER, LABELLED, LABELS = range(10)
+POSITIONS, COMBINATIONS, COMBINED, NAMES, COUNTS, NAMED, TIMES, FILTER = range(8)
+LABELLED, LABELS, LABEL_COUNTS, LABEL_SETS = range(8, 12)
 _AS_THEY_ARE: Final = frozenset({NAMED, FILTER})
 """Parts that no packing makes smaller."""
-PARTS: Final = 10
+PARTS: Final = 12
 """The id of a part is that of its segment times this, and its own."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_about = msgspec.msgpack.Decoder(About).decode
 _decode_bound = msgspec.msgpack.Decoder(Bound).decode
 _decode_words = msgspec.msgpack.Decoder(Lexicon).decode
-_decode_labels = msgspec.msgpack.Decoder(list[Shown]).decode
 
 
 class Reach(Protocol):
@@ -751,7 +753,7 @@ class _Gathered:
             named[name[number_of_name]].append(offset)
         times = array("I" if until - since < 1 << 32 else "Q", [time - since for time in self._times])
         labels = self._labelled(entries, stretches, labels_before)
-        sets = labels.sets
+        sets = labels.words()
         places = [words.place((key.kind, key.namespace)) for key in self._names]
         is_dense = last - first + 1 == events
         inside = [
@@ -762,9 +764,11 @@ class _Gathered:
             _bytes(array("H", map(len, named))),
             _bytes(array("H", chain.from_iterable(named))),
             _planes(_bytes(times), times.itemsize),
-            _filter({_name(key.name) for key in self._names} | trail_labels.words_of(sets)),
-            _bytes(labels.numbers) if sets else b"",
-            _encode(sets),
+            _filter({_name(key.name) for key in self._names} | sets.keys()),
+            _bytes(labels.numbers) if labels.count else b"",
+            b"\0" + b"".join(word + b"\0" for word in sets),
+            _bytes(array("H", map(len, sets.values()))),
+            _bytes(array("H", chain.from_iterable(sets.values()))),
         ]
         parts = [one if part in _AS_THEY_ARE else _pack(one) for part, one in enumerate(inside)]
         about = About(
@@ -778,6 +782,7 @@ class _Gathered:
             sorted({place for _, place, _ in combinations}),
             sorted({act for _, _, act in combinations}),
             sorted({places[name] for name, shown in zip(self._named, labels.numbers, strict=True) if shown}),
+            labels.count,
             [crc32(part) for part in parts],
         )
         return about, parts
@@ -901,22 +906,47 @@ class Segment:
         numbers = _array("H", self._part(LABELLED), self.about.events if self.about.labelled else 0)
         return numbers or array("H", bytes(2 * self.about.events))
 
+    def chosen(self, selector: Selector) -> set[int]:
+        """The numbers of the sets of labels that are chosen."""
+        words = [(trail_labels.words_of(one), one.wanted) for one in selector.requirements]
+        for some, wanted in words:
+            if wanted and not any(self.may_have(_probes(word)) for word in some):
+                return set()
+        found = set(range(1, self.about.sets + 1))
+        for some, wanted in words:
+            for_it = set(chain.from_iterable(map(self._sets_with, some)))
+            found = found & for_it if wanted else found - for_it
+            if not found:
+                break
+        return found
+
+    def _sets_with(self, word: bytes) -> Sequence[int]:
+        """The numbers of the sets that have a word."""
+        place = self._label_words.find(b"\0" + word + b"\0")
+        if place < 0:
+            return ()
+        number = self._label_words.count(b"\0", 0, place)
+        ends, sets = self._label_sets
+        return sets[ends[number - 1] if number else 0 : ends[number]]
+
+    @cached_property
+    def _label_words(self) -> bytes:
+        return self._part(LABELS)
+
+    @cached_property
+    def _label_sets(self) -> tuple[list[int], array[int]]:
+        """Where those of each word end, and all of them."""
+        return list(accumulate(_array("H", self._part(LABEL_COUNTS)))), _array("H", self._part(LABEL_SETS))
+
     @cached_property
     def labels(self) -> list[Shown]:
         """The sets of labels there are, from number 1 on."""
-        try:
-            return _decode_labels(self._part(LABELS))
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise Unusable from error
-
-    def chosen(self, selector: Selector) -> set[int]:
-        """The numbers of the sets of labels that are chosen."""
-        if not self.about.labelled:
-            return set()
-        for words in trail_labels.needed(selector):
-            if not any(self.may_have(_probes(word)) for word in words):
-                return set()
-        return trail_labels.chosen(self.labels, selector)
+        ends, sets = self._label_sets
+        words = self._label_words[1:-1].split(b"\0") if ends else []
+        begins = [0, *ends]
+        return trail_labels.sets_of(
+            ((word, sets[begins[number] : begins[number + 1]]) for number, word in enumerate(words)), self.about.sets
+        )
 
     def labels_of(self, entries: set[bytes], stretches: Sequence[Stretch]) -> dict[bytes, Labels | None]:
         """Of those of these names that it has an event on: the labels known behind the last within the stretches."""

@@ -8,12 +8,12 @@ the log came to know it whole; before that, and once it has ended, its labels ar
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
-from adapters.label_selector import Selector
+from adapters.label_selector import Requirement
 from domain.events import REFUSED, Changes
 from domain.kinds import VOCABULARY
 from domain.operations import UNKNOWN
@@ -78,18 +78,35 @@ def turn_of(event: _Event, changed: Changes) -> Turn | None:
 def _labels_in(changed: Changes) -> dict[str, str | None]:
     start = len(PREFIX)
     return {
-        path[start:-1]: None if after is None else str(after)
+        path[start:-1]: None if after is None else _value(after)
         for path, (_, after) in changed.items()
-        if path.startswith(PREFIX)
+        if path.startswith(PREFIX) and _is_name(path)
     }
+
+
+def _is_name(path: str) -> bool:
+    """A command may say anything; no selector can name a label that is called so."""
+    return "=" not in path and "\0" not in path
+
+
+def _value(value: object) -> str:
+    return str(value).replace("\0", "\ufffd")
 
 
 def labels_of(resource: Resource) -> Labels | None:
     """Those of a resource as a fold has it; `None` where they are not known."""
     start = len(PREFIX)
-    labels = {path[start:-1]: str(value) for path, value in resource.fields.items() if path.startswith(PREFIX)}
+    labels = {
+        path[start:-1]: _value(value)
+        for path, value in resource.fields.items()
+        if path.startswith(PREFIX) and _is_name(path)
+    }
     is_known = BY_NAME[resource.key.kind].served and (bool(labels) or not resource.blurred)
     return labels if is_known else None
+
+
+LAST: Final = b"="
+"""The word of the sets of events with which their object ended."""
 
 
 class Shown(NamedTuple):
@@ -100,7 +117,7 @@ class Shown(NamedTuple):
 
 
 class Column:
-    """The labels of a segment's events, made event by event: 0 where they are not known, else a number in `sets` from 1."""
+    """The labels of a segment's events, made event by event: 0 where they are not known, else a set's number from 1 on."""
 
     def __init__(self, events: int) -> None:
         self.numbers = array("H", bytes(2 * events))
@@ -114,9 +131,34 @@ class Column:
         return number
 
     @property
-    def sets(self) -> list[Shown]:
-        """All that are put, in the order of their numbers."""
-        return [Shown(last, dict(labels)) for last, labels in self._sets]
+    def count(self) -> int:
+        """How many sets there are."""
+        return len(self._sets)
+
+    def words(self) -> dict[bytes, list[int]]:
+        """Each word that a selector may ask for, with the numbers of the sets that have it, in order."""
+        found: dict[bytes, list[int]] = {}
+        for number, (last, labels) in enumerate(self._sets, 1):
+            if last:
+                found.setdefault(LAST, []).append(number)
+            for label, value in labels:
+                found.setdefault(word(label), []).append(number)
+                found.setdefault(word(label, value), []).append(number)
+        return dict(sorted(found.items()))
+
+
+def sets_of(words: Iterable[tuple[bytes, Iterable[int]]], count: int) -> list[Shown]:
+    """All sets in the order of their numbers, out of what `Column.words` gave of them."""
+    labels: list[Labels] = [{} for _ in range(count)]
+    last: set[int] = set()
+    for one, numbers in words:
+        label, _, value = one.decode().partition("=")
+        if one == LAST:
+            last.update(numbers)
+        elif label:
+            for number in numbers:
+                labels[number - 1][label] = value
+    return [Shown(number in last, shown) for number, shown in enumerate(labels, 1)]
 
 
 def after(known: Labels | None, turn: Turn) -> Labels | None:
@@ -132,25 +174,12 @@ def after(known: Labels | None, turn: Turn) -> Labels | None:
     return {label: value for label, value in moved.items() if value is not None}
 
 
-def words_of(sets: Iterable[Shown]) -> set[bytes]:
-    """What a filter of names has of labels: no name has an `=`."""
-    pairs = {pair for shown in sets for pair in shown.labels.items()}
-    return {_word(label) for label, _ in pairs} | {_word(label, value) for label, value in pairs}
+def word(label: str, value: str | None = None) -> bytes:
+    """What stands for a label with a value, or for one that is there at all: no name is like either."""
+    return (f"={label}" if value is None else f"{label}={value}").encode()
 
 
-def needed(selector: Selector) -> list[list[bytes]]:
-    """Of each list one word must be in a filter, or nothing there is chosen."""
-    return [
-        [_word(label)] if values is None else [_word(label, value) for value in sorted(values)]
-        for label, values, wanted in selector.requirements
-        if wanted
-    ]
-
-
-def chosen(sets: Sequence[Shown], selector: Selector) -> set[int]:
-    """The numbers of the sets that a selector chooses."""
-    return {number for number, shown in enumerate(sets, 1) if selector.chooses(shown.labels)}
-
-
-def _word(label: str, value: str | None = None) -> bytes:
-    return (f"={label}" if value is None else f"{label}={value}").encode("utf-8", "surrogateescape")
+def words_of(requirement: Requirement) -> list[bytes]:
+    """Those of which a set has one that is as a requirement says, or that is just not so."""
+    label, values, _ = requirement
+    return [word(label)] if values is None else [word(label, value) for value in sorted(values)]

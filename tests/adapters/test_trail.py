@@ -39,6 +39,7 @@ from domain.resources import Key
 from domain.world import World
 from projections.findings.rule import short
 from tests.adapters.places import NAMES, fill, opened_place
+from tests.adapters.test_label_selector import chooses
 from tests.replaying import LONG_SEARCH, lines_of, recording, replayed
 
 SMALL = 64
@@ -118,7 +119,7 @@ def looked_at(ledger: Ledger, question: Question, found: list[Placed] | None = N
     positions = [one.position for one in found if is_wanted(one.event, question)]
     if question.selector is not None:
         labels, selector = labels_by_position(ledger), read_selector(question.selector)
-        positions = [one for one in positions if one in labels and selector.chooses(labels[one])]
+        positions = [one for one in positions if one in labels and chooses(selector, labels[one])]
     return positions[::-1] if question.reverse else positions
 
 
