@@ -50,6 +50,7 @@ COLUMNS = (
     "changed",
     "audit_id",
     "source",
+    "purpose",
 )
 """Of `-o csv`, and of every event in a document."""
 
