@@ -646,7 +646,7 @@ class _Tail:
             self.added += 1
             if len(self._next.positions) == self._trail.segment_events:
                 self.done.append(self._packed())
-                self._next = _Gathered()
+                self._next = self._next.following()
         self.reach = position
 
     def _packed(self) -> Packed:
@@ -699,7 +699,7 @@ Packed = tuple[About, list[bytes]]
 class _Gathered:
     """The events of a segment to be."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: tuple[list[Stretch], dict[bytes, Labels | None]] | None = None) -> None:
         self.positions: list[int] = []
         self._times: list[int] = []
         self._anchors: list[int] = []
@@ -708,8 +708,16 @@ class _Gathered:
         self._named: list[int] = []
         self._names: dict[Key, int] = {}
         self._turns: dict[int, Turn] = {}
-        self._began: tuple[list[Stretch], dict[bytes, Labels | None]] = ([], {})
-        """What was known of names before it, as long as these were the stretches that count."""
+        self._began = began or ([], {})
+        """What was known of labels before it, by name, as long as these are the stretches that count."""
+        self._ended: dict[bytes, Labels | None] = {}
+        """What is known behind it of the names in it."""
+
+    def following(self) -> _Gathered:
+        """The next, which knows what is known by now: it has to look up the fewer. This one is packed."""
+        stretches, began = self._began
+        known = {**began, **self._ended}
+        return _Gathered((stretches, {entry: labels for entry, labels in known.items() if labels is not None}))
 
     def add(self, event: Event | _Lean, position: int) -> None:
         changed: Changes = getattr(event, "changed", {})  # `_Lean` is of one that moves no label
@@ -831,6 +839,7 @@ class _Gathered:
             else:
                 known[name] = labels = trail_labels.after(labels, turn)
                 numbers[name] = column.put(offset, labels) if labels is not None else 0
+        self._ended = {entries[name]: known[name] for name in first}
         return column
 
 
@@ -912,13 +921,16 @@ class Segment:
         for some, wanted in words:
             if wanted and not any(self.may_have(_probes(word)) for word in some):
                 return set()
-        found = set(range(1, self.about.sets + 1))
-        for some, wanted in words:
-            for_it = set(chain.from_iterable(map(self._sets_with, some)))
-            found = found & for_it if wanted else found - for_it
+        found: set[int] | None = None
+        for some, wanted in sorted(words, key=lambda one: not one[1]):
+            having = chain.from_iterable(map(self._sets_with, some))
+            if not wanted:
+                found = (set(range(1, self.about.sets + 1)) if found is None else found).difference(having)
+            else:
+                found = set(having) if found is None else found.intersection(having)
             if not found:
                 break
-        return found
+        return found or set()
 
     def _sets_with(self, word: bytes) -> Sequence[int]:
         """The numbers of the sets that have a word."""

@@ -71,7 +71,7 @@ def turn_of(event: _Event, changed: Changes) -> Turn | None:
         if event.outcome == UNKNOWN:  # a write without bodies went by
             return Turn(Does.FORGETS, {})
         return Turn(Does.SHOWS_ALL, _labels_in(changed))
-    labels = _labels_in(changed)
+    labels = _labels_in(changed) if changed else None
     return Turn(Does.MOVES, labels) if labels else None
 
 

@@ -676,7 +676,7 @@ def asking_the_trail(ground: Ground) -> list[Comparison]:
     """Questions about who did what, of a long made-up log, and of a real one beside reading it through: see `trail`."""
     path = ground.folder / "asked.ledger"
     events = ground.sizes.long_events
-    names = moments.build(path, events)
+    names = moments.build(path, events, labels=True)
     found = trail.measure(path, names, path.with_name(f"{path.name}.trail"), questions=min(200, events // 1000))
     log = ground.log("relevant", ground.sizes.lines)
     beside = trail.beside_the_log(log, ground.kept("relevant"))
