@@ -18,7 +18,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -699,7 +699,8 @@ Packed = tuple[About, list[bytes]]
 class _Gathered:
     """The events of a segment to be."""
 
-    def __init__(self, began: tuple[list[Stretch], dict[bytes, Labels | None]] | None = None) -> None:
+    def __init__(self, stretches: list[Stretch] | None = None, known: dict[bytes, Labels | None] | None = None) -> None:
+        """`known` are labels from before it, by name, as long as these stretches are those that count."""
         self.positions: list[int] = []
         self._times: list[int] = []
         self._anchors: list[int] = []
@@ -708,16 +709,15 @@ class _Gathered:
         self._named: list[int] = []
         self._names: dict[Key, int] = {}
         self._turns: dict[int, Turn] = {}
-        self._began = began or ([], {})
-        """What was known of labels before it, by name, as long as these are the stretches that count."""
-        self._ended: dict[bytes, Labels | None] = {}
-        """What is known behind it of the names in it."""
+        self._stretches = stretches
+        self._column = Column(known or {})
 
     def following(self) -> _Gathered:
         """The next, which knows what is known by now: it has to look up the fewer. This one is packed."""
-        stretches, began = self._began
-        known = {**began, **self._ended}
-        return _Gathered((stretches, {entry: labels for entry, labels in known.items() if labels is not None}))
+        known: dict[bytes, Labels | None] = {
+            entry: labels for entry, labels in self._column.known.items() if labels is not None
+        }
+        return _Gathered(self._stretches, known)
 
     def add(self, event: Event | _Lean, position: int) -> None:
         changed: Changes = getattr(event, "changed", {})  # `_Lean` is of one that moves no label
@@ -761,7 +761,7 @@ class _Gathered:
             named[name[number_of_name]].append(offset)
         times = array("I" if until - since < 1 << 32 else "Q", [time - since for time in self._times])
         labels = self._labelled(entries, stretches, labels_before)
-        sets = labels.words()
+        sets = dict(sorted(labels.words.items()))
         places = [words.place((key.kind, key.namespace)) for key in self._names]
         is_dense = last - first + 1 == events
         inside = [
@@ -802,44 +802,23 @@ class _Gathered:
         labels_before: Callable[[Iterable[bytes]], dict[bytes, Labels | None]],
     ) -> Column:
         """The labels of each event. What is superseded is never shown, and of what was pruned too little is there."""
-        turns, named = self._turns, self._named
-        counts = [True] * len(named)
-        if not any(after < self.positions[0] and self.positions[-1] <= upto for after, upto in stretches):
-            counts = [any(after < one <= upto for after, upto in stretches) for one in self.positions]
-        first: dict[int, int] = {}
-        for offset, name in enumerate(named):
-            if counts[offset] and name not in first:
-                first[name] = offset
-        if self._began[0] != stretches:
-            self._began = stretches, {}
-        began = self._began[1]
+        if self._stretches != stretches:
+            self._stretches, self._column = stretches, Column({})  # what was known may rest on what counts no more
+        column = self._column
+        start = len(column.numbers)
+        new = [(entries[name], self._turns.get(offset)) for offset, name in enumerate(self._named[start:], start)]
+        counts = [True] * len(new)
+        if new and not any(after < self.positions[start] and self.positions[-1] <= upto for after, upto in stretches):
+            counts = [any(after < one <= upto for after, upto in stretches) for one in self.positions[start:]]
+        first: dict[bytes, Turn | None] = {}
+        for (entry, turn), is_one in zip(new, counts, strict=True):
+            if is_one and entry not in column.known:
+                first.setdefault(entry, turn)
         says = (Does.SHOWS_ALL, Does.FORGETS)
-        missing = [
-            entries[name]
-            for name, offset in first.items()
-            if entries[name] not in began and not ((turn := turns.get(offset)) is not None and turn.does in says)
-        ]
-        if missing:
-            began |= labels_before(missing)
-        known = [began.get(entry) for entry in entries]
-        numbers = [0] * len(entries)
-        column = Column(len(named))
-        for offset, name in enumerate(named):
-            turn, labels = turns.get(offset), known[name]
-            if not counts[offset]:
-                if turn is not None and turn.does is Does.SHOWS_ALL:
-                    column.put(offset, trail_labels.after(None, turn) or {})
-            elif turn is None:
-                if labels is not None:
-                    column.numbers[offset] = numbers[name] = numbers[name] or column.put(offset, labels)
-            elif turn.does is Does.ENDS:
-                if labels is not None:
-                    column.put(offset, labels, last=True)
-                known[name], numbers[name] = None, 0
-            else:
-                known[name] = labels = trail_labels.after(labels, turn)
-                numbers[name] = column.put(offset, labels) if labels is not None else 0
-        self._ended = {entries[name]: known[name] for name in first}
+        if missing := [entry for entry, turn in first.items() if turn is None or turn.does not in says]:
+            column.known |= labels_before(missing)
+        for (entry, turn), is_one in zip(new, counts, strict=True):
+            column.add(entry, turn, counts=is_one)
         return column
 
 
@@ -1122,6 +1101,7 @@ def _name(name: str) -> bytes:
     return name.encode().replace(b"\0", b"\xff")
 
 
+@lru_cache(maxsize=1 << 16)
 def _probes(name: bytes) -> tuple[int, ...]:
     digest = blake2b(name, digest_size=16).digest()
     return tuple(int.from_bytes(digest[start : start + 4], "little") for start in range(0, 16, 4))

@@ -117,38 +117,56 @@ class Shown(NamedTuple):
 
 
 class Column:
-    """The labels of a segment's events, made event by event: 0 where they are not known, else a set's number from 1 on."""
+    """The labels of a segment's events, made event by event, in order."""
 
-    def __init__(self, events: int) -> None:
-        self.numbers = array("H", bytes(2 * events))
+    def __init__(self, known: dict[bytes, Labels | None]) -> None:
+        self.known = known
+        """What is known of labels by now, by name; who adds an event on a name that is not in it sees to that first."""
+        self.numbers = array("H")
+        """Of each event 0 where they are not known, else the number of a set, from 1 on."""
+        self.words: dict[bytes, list[int]] = {}
+        """Each word that a selector may ask for, with the numbers of the sets that have it, in order."""
         self._sets: dict[tuple[bool, tuple[tuple[str, str], ...]], int] = {}
-
-    def put(self, offset: int, labels: Labels, *, last: bool = False) -> int:
-        """An event has these; gives their number."""
-        sets = self._sets
-        number = sets.setdefault((last, tuple(sorted(labels.items()))), len(sets) + 1)
-        self.numbers[offset] = number
-        return number
+        self._has: dict[bytes, int] = {}
 
     @property
     def count(self) -> int:
         """How many sets there are."""
         return len(self._sets)
 
-    def words(self) -> dict[bytes, list[int]]:
-        """Each word that a selector may ask for, with the numbers of the sets that have it, in order."""
-        found: dict[bytes, list[int]] = {}
-        for number, (last, labels) in enumerate(self._sets, 1):
-            if last:
-                found.setdefault(LAST, []).append(number)
-            for label, value in labels:
-                found.setdefault(word(label), []).append(number)
-                found.setdefault(word(label, value), []).append(number)
-        return dict(sorted(found.items()))
+    def add(self, name: bytes, turn: Turn | None, *, counts: bool) -> None:
+        """The next event: of one that does not count it is only told what it says itself."""
+        number = 0
+        if not counts:
+            if turn is not None and turn.does is Does.SHOWS_ALL:
+                number = self._number(after(None, turn) or {})
+        elif turn is None:
+            number = self._has.get(name, 0)
+            if not number and (labels := self.known.get(name)) is not None:
+                number = self._has[name] = self._number(labels)
+        elif turn.does is Does.ENDS:
+            if (labels := self.known.get(name)) is not None:
+                number = self._number(labels, last=True)
+            self.known[name] = None
+            self._has.pop(name, None)
+        else:
+            labels = self.known[name] = after(self.known.get(name), turn)
+            number = self._has[name] = self._number(labels) if labels is not None else 0
+        self.numbers.append(number)
+
+    def _number(self, labels: Labels, *, last: bool = False) -> int:
+        pairs = tuple(sorted(labels.items()))
+        number = self._sets.get((last, pairs))
+        if number is None:
+            number = self._sets[last, pairs] = len(self._sets) + 1
+            words = [word for label, value in pairs for word in (word_of(label), word_of(label, value))]
+            for word in [LAST, *words] if last else words:
+                self.words.setdefault(word, []).append(number)
+        return number
 
 
 def sets_of(words: Iterable[tuple[bytes, Iterable[int]]], count: int) -> list[Shown]:
-    """All sets in the order of their numbers, out of what `Column.words` gave of them."""
+    """All sets in the order of their numbers, out of the words of a `Column`."""
     labels: list[Labels] = [{} for _ in range(count)]
     last: set[int] = set()
     for one, numbers in words:
@@ -174,7 +192,7 @@ def after(known: Labels | None, turn: Turn) -> Labels | None:
     return {label: value for label, value in moved.items() if value is not None}
 
 
-def word(label: str, value: str | None = None) -> bytes:
+def word_of(label: str, value: str | None = None) -> bytes:
     """What stands for a label with a value, or for one that is there at all: no name is like either."""
     return (f"={label}" if value is None else f"{label}={value}").encode()
 
@@ -182,4 +200,4 @@ def word(label: str, value: str | None = None) -> bytes:
 def words_of(requirement: Requirement) -> list[bytes]:
     """Those of which a set has one that is as a requirement says, or that is just not so."""
     label, values, _ = requirement
-    return [word(label)] if values is None else [word(label, value) for value in sorted(values)]
+    return [word_of(label)] if values is None else [word_of(label, value) for value in sorted(values)]
