@@ -28,6 +28,7 @@ from adapters.intake import Intake, New
 from adapters.judging import Deciding, Judged
 from adapters.ledger import Ledger
 from adapters.ordering import Heads, Ordered, in_order
+from adapters.past import Past
 from adapters.ports import StoreError
 from adapters.snapshots import Snapshot, Snapshots
 from adapters.stores import backends
@@ -93,6 +94,7 @@ class Live:
         self._snapshots = Snapshots(backends.beside(address, "snapshots"), store.recorder)
         self._changes = Changes(backends.beside(address, "changes"))
         self._upkeep = Upkeep(store.recorder, address)
+        self.past = Past(self._snapshots)
         self._arrived: deque[New] = deque()
         self._wake = threading.Condition()
         self._turn = threading.RLock()  # whoever decides: the engine, or a command

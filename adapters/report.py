@@ -280,7 +280,12 @@ def audit_id(record: str) -> str | None:
 
 
 def says(event: Event) -> str:
-    """What an event changed, in a few words."""
+    """What an event changed, in a few words, and what it was commanded for."""
+    said = _says(event)
+    return f"{said} (for: {event.purpose})".lstrip() if event.purpose else said
+
+
+def _says(event: Event) -> str:
     if event.type == REFUSED:
         return f"{event.attempted} refused: {event.reason}"
     if event.type == OBSERVED:
@@ -626,6 +631,7 @@ def timeline_row(position: int, event: Event, place: tuple[str, int] | None) -> 
         "says": says(event),
         "changed": {path: {"before": before, "after": after} for path, (before, after) in event.changed.items()},
         "reason": event.reason or None,
+        "purpose": event.purpose or None,
         "cause": event.cause or None,
         "audit_id": audit_id(event.record),
         "source": f"{place[0]}:{place[1]}" if place else None,

@@ -16,7 +16,7 @@ from adapters.checkpoints import Checkpoints
 from adapters.ledger import START, Ledger
 from adapters.ports import Recorder
 from adapters.stores.backends import beside
-from adapters.trail_index import SEGMENT_EVENTS, Trail
+from adapters.trail_index import SEGMENT_EVENTS, Stretch, Trail
 
 SECONDS: Final = 1.0
 """How often it looks."""
@@ -39,6 +39,9 @@ class _Growing:
     @property
     def head(self) -> int:
         return self._recorder.head()
+
+    def stretches(self) -> list[Stretch]:
+        return Ledger(self._recorder).stretches()
 
 
 class Upkeep:

@@ -676,7 +676,7 @@ def asking_the_trail(ground: Ground) -> list[Comparison]:
     """Questions about who did what, of a long made-up log, and of a real one beside reading it through: see `trail`."""
     path = ground.folder / "asked.ledger"
     events = ground.sizes.long_events
-    names = moments.build(path, events)
+    names = moments.build(path, events, labels=True)
     found = trail.measure(
         path, names, Path(f"{path}.trail"), Path(f"{path}.checkpoints"), questions=min(200, events // 1000)
     )

@@ -1,8 +1,8 @@
 """The audit trail of a long ledger: how long each question takes, and how much less than reading the log through.
 
 `measure` asks the made-up ledger of `moments`, by the functions that commands and the daemon call: the first hundred events
-by an actor since a random time, in a namespace, on a kind, refused ones, a resource's history, who wrote to it, what changed
-of it, who made each of its fields what it is now or was then, and all resources of a kind at a time.
+by an actor since a random time, in a namespace, on a kind, by labels, refused ones, a resource's history, who wrote to it,
+what changed of it, who made each of its fields what it is now or was then, and all resources of a kind at a time.
 `beside_the_log` asks a ledger that a log was replayed into for what an actor did since a time, and reads the same log with
 `json.loads` for the same. `python -m benchmarks.trail EVENTS [LOG LEDGER]` prints what came out as JSON.
 """
@@ -110,6 +110,17 @@ def measure(
             "events --refused (there are none)": lambda: page(refused=True),
             "events --actor --event (never together)": lambda: page(actors=(KUBELET,), types=("IPAllocated",)),
             "events --name of an address": lambda: page(name=random.choice(kinds["ip"]).name),
+            "events -l LABEL=VALUE --since": lambda: page(
+                selector=f"app=app-{random.randrange(40)}", since=some_time()
+            ),
+            "events -l of one pod alone": lambda: page(selector=f"serial={random.choice(kinds['pod']).name}"),
+            "events -l !LABEL,LABEL2!=VALUE --since": lambda: page(
+                selector="!app,ovn.kubernetes.io/node-name!=worker-1", since=some_time()
+            ),
+            "events -l LABEL=VALUE that nothing has": lambda: page(selector="app=none"),
+            "events -l of two that never go together": lambda: page(
+                selector="app in (app-1,app-2),ovn.kubernetes.io/node-name"
+            ),
         }
         for kind in ("pod", "subnet", "vpc"):
             asked[f"history of a {kind}, a page since TIME"] = partial(history, kind)
@@ -198,7 +209,7 @@ def main(events: int, log: str | None = None, ledger: str | None = None) -> None
     if events:
         with tempfile.TemporaryDirectory(prefix="netledger-trail-") as folder:
             path = Path(folder) / "long.ledger"
-            names = moments.build(path, events)
+            names = moments.build(path, events, labels=True)
             found = measure(path, names, Path(f"{path}.trail"), Path(f"{path}.checkpoints"))
     if log is not None and ledger is not None:
         found["beside_the_log"] = beside_the_log(Path(log), Path(ledger))

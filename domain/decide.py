@@ -53,7 +53,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Something that somebody wants to happen and that may still be refused.
 
     `event` is the past-tense type that it would be; `fields` are what the object would have set; `time` is
-    microseconds since 1970; `identity` makes the same command given twice one event.
+    microseconds since 1970; `identity` makes the same command given twice one event; `purpose` is what it is for, in
+    somebody's words.
     """
 
     event: str
@@ -63,6 +64,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     time: int
     uid: str = ""
     fields: Fields = {}
+    purpose: str = ""
 
 
 def decide(world: World, operation: Operation) -> list[Event]:
@@ -110,6 +112,7 @@ def decide_command(world: World, command: Command) -> list[Event]:
         "time": command.time,
         "actor": command.actor,
         "operation": COMMAND,
+        "purpose": command.purpose,
         "tags": _boundary(world, vocabulary, command.key, before, fields),
     }
     if reason is not None:
