@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from zlib import crc32
@@ -47,6 +48,9 @@ CREATE TABLE stretch (after INTEGER PRIMARY KEY, content BLOB);
 # Each content is a zstd frame, with a checksum, of MessagePack that begins with where it belongs.
 
 Answer = TypeVar("Answer")
+
+_Wanted = Callable[[Key, msgspec.Raw], bool]
+"""Whether a resource is, by its name or by what is kept of it."""
 
 
 class Spacing(NamedTuple):
@@ -179,6 +183,30 @@ class Checkpoints:
                 world.evolve(placed.event, at)
         return world, at
 
+    def world_about(self, key: Key, kinds: Collection[str], moment: Moment) -> World:
+        """Of the world of these kinds at a moment that resource and those that name it, and maybe others.
+
+        Raises the recorder's errors.
+        """
+        self._ledger.refuse_before(moment)
+        needle = _encode(key)
+
+        def load(kept: _Nothing) -> World | None:
+            base = kept.before(moment)
+            if not base.chunks:
+                return None
+            upto = takewhile(lambda placed: not moment.passed_by(placed), self._ledger.events(after=base.mark[:2]))
+            since = [placed for placed in upto if placed.event.key.kind in kinds]
+            named = {key, *(placed.event.key for placed in since if key.tag in placed.event.tags)}
+            world = kept.world(base, kinds, lambda one, content: one in named or needle in bytes(content))
+            for placed in since:
+                if placed.event.key in named or placed.event.key in world.live:
+                    world.evolve(placed.event, placed.at)
+            return world
+
+        world = self._loaded(load)
+        return world if world is not None else self.world_at(moment, kinds)[0]
+
     def resource_at(self, key: Key, moment: Moment | None = None) -> Resource | None:
         """The live resource of that name at a moment, `None` where there was none. Raises the recorder's errors.
 
@@ -224,18 +252,20 @@ class Checkpoints:
             position = placed.position
         return position
 
-    def catch_up(self) -> None:
-        """Add what the log has got since; do nothing where the file cannot be written."""
+    def catch_up(self) -> bool:
+        """Add what the log has got since; false where the file cannot be written, or is in use."""
         with self.making(resume=True) as maker:
             if maker.reach.position >= self._ledger.head:
-                return
+                return maker.is_kept
             world = maker.world
             for placed in self._ledger.events(after=maker.noted[:2]):
                 world.evolve(placed.event, placed.at)
                 maker.note(placed.event, placed.at, placed.position)
                 maker.settle(world)
                 if not maker.is_kept:
-                    return
+                    return False
+            maker.finish()
+            return maker.is_kept
 
     @contextmanager
     def making(self, *, resume: bool = False) -> Iterator[Maker]:
@@ -306,8 +336,8 @@ class _Nothing:
         """The last checkpoint before a moment."""
         return Directory(beginning_of(self._ledger))
 
-    def world(self, base: Directory, kinds: Collection[str] | None = None) -> World:
-        """The world at a checkpoint: whatever there is, or at least what there is of some kinds."""
+    def world(self, base: Directory, kinds: Collection[str] | None = None, wanted: _Wanted | None = None) -> World:
+        """The world at a checkpoint: whatever there is, or at least what there is of some kinds and is wanted."""
         return self._ledger.base.restored().world if self._ledger.base is not None else World()
 
     def world_of(self, base: Directory, key: Key) -> World:
@@ -370,7 +400,7 @@ class _Kept(_Nothing):
         row = self._connection.execute("SELECT content FROM checkpoint WHERE place = ?", (place,)).fetchone()
         return None if row is None else _unpacked(row[0], _decode_directory)
 
-    def world(self, base: Directory, kinds: Collection[str] | None = None) -> World:
+    def world(self, base: Directory, kinds: Collection[str] | None = None, wanted: _Wanted | None = None) -> World:
         if base.mark == beginning_of(self._ledger):
             return super().world(base)
         live: list[Resource] = []
@@ -387,7 +417,8 @@ class _Kept(_Nothing):
                         for key, content in self._chunk(one, part, kind, number):
                             if key not in said:
                                 said.add(key)
-                                self._add(base, part, key, content, live, gone)
+                                if wanted is None or wanted(key, content):
+                                    self._add(base, part, key, content, live, gone)
         return World.restored(live, gone, base.controllers, base.listed)
 
     def world_of(self, base: Directory, key: Key) -> World:
@@ -558,6 +589,7 @@ class Maker:
             if not self._marks or self._marks[-1].at < self._at:
                 self._marks.append(self.noted)
             self._write(None)
+            self.reach = self.noted
 
     def close(self) -> None:
         """Let go of the file."""

@@ -28,7 +28,7 @@ from domain.resources import Key, Kind
 from domain.world import Resource
 from projections.findings.rule import ERROR, HEALED, OPEN, PENDING, UNKNOWN, Finding, short
 from projections.ipset_contents import should_contain
-from projections.reading import Reading, looked_at, resources_of, standing_in
+from projections.reading import Reading, looked_at, looks_at_those_that_name_it, resources_of, standing_in
 from projections.standing import Standing
 
 SCHEMA = "netledger/replay/v1"
@@ -149,7 +149,10 @@ def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = Non
     if key is not None and kinds == {kind.name}:
         one = store.checkpoints.resource_at(key, moment)
         return [resource_document(one, Standing())] if one is not None else []
-    world, _ = store.checkpoints.world_at(moment, kinds)
+    if key is not None and looks_at_those_that_name_it(kind.name):
+        world = store.checkpoints.world_about(key, kinds, moment)
+    else:
+        world, _ = store.checkpoints.world_at(moment, kinds)
     return [
         resource_document(resource, standing_in(world, resource))
         for resource in resources_of(world)

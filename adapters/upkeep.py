@@ -98,6 +98,6 @@ class Upkeep:
         elif head > self._trail_upto:
             self.trail.known()  # what is new is held in memory, and written down when it is much
         self._trail_upto = head
-        if head - self._checkpoints_upto >= (1 if everything else CHECKPOINT_EVENTS):
-            Checkpoints(self._checkpoints_path, Ledger(self._recorder), self._recorder).catch_up()
+        behind = head - self._checkpoints_upto >= (1 if everything else CHECKPOINT_EVENTS)
+        if behind and Checkpoints(self._checkpoints_path, Ledger(self._recorder), self._recorder).catch_up():
             self._checkpoints_upto = head

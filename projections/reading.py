@@ -27,12 +27,14 @@ class _Claims(NamedTuple):
 
     standing: Callable[[World, Resource], Standing]
     others: tuple[str, ...]
+    that_name_it: bool = False
+    """Whether of those only the ones that name it are."""
 
 
 _READINESS = _Claims(eip_readiness.standing, (*eip_readiness.KINDS, *eip_readiness.OVN, "pod"))
 _CLAIMS: dict[str, _Claims] = {
     "vpc": _Claims(vpc_status.standing, ("subnet",)),
-    "subnet": _Claims(ip_usage.standing, ("ip", "eip", "oeip")),
+    "subnet": _Claims(ip_usage.standing, ("ip", "eip", "oeip"), that_name_it=True),
     **dict.fromkeys((*eip_readiness.KINDS, *eip_readiness.OVN), _READINESS),
     "namespace": _Claims(namespace_binding.standing, ("subnet",)),
 }
@@ -48,6 +50,12 @@ def looked_at(kind: str) -> frozenset[str]:
     """The kinds that a world has to have for `standing_in` to tell of one of them: itself, and what its claims are about."""
     claims = _CLAIMS.get(kind)
     return frozenset((kind, *(claims.others if claims is not None else ())))
+
+
+def looks_at_those_that_name_it(kind: str) -> bool:
+    """Whether `standing_in` tells of one of that kind from itself and the resources that name it."""
+    claims = _CLAIMS.get(kind)
+    return claims is None or claims.that_name_it
 
 
 def resources_of(world: World) -> Iterator[Resource]:
