@@ -58,7 +58,7 @@ class Spacing(NamedTuple):
 
     checkpoint: int = 5_000
     """Places from one checkpoint to the next, at least."""
-    for_each: int = 2
+    for_each: int = 1
     """As many places for each resource that was touched, at least: what a checkpoint costs is shared by the events."""
     mark: int = 250
     """Places from one mark to the next."""
@@ -70,7 +70,7 @@ SPACING: Final = Spacing()
 
 LONGEST_CHAIN: Final = 16
 """Checkpoints that hold what was touched only, one behind the other, at most: each is another place to look at."""
-OF_A_WHOLE: Final = 2
+OF_A_WHOLE: Final = 4
 """They hold at most so many times as many resources as are live; then one of everything comes."""
 
 

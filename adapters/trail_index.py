@@ -1031,11 +1031,11 @@ class _Asked(NamedTuple):
                 or (probes and not segment.may_have(probes))
             ):
                 continue
-            # The combinations are few, and mostly tell what the names, which are many, need not be asked for.
-            fitting: set[int] | None = None
+            offsets: Iterable[int] = range(about.events)
             if actors is not None or acts is not None or (name is None and places is not None):
+                # The combinations are few, and mostly tell what the names, which are many, need not be asked for.
                 numbers = segment.combinations
-                fitting = {
+                fits = (
                     number
                     for number, (actor, place, act) in enumerate(
                         zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
@@ -1043,20 +1043,23 @@ class _Asked(NamedTuple):
                     if (acts is None or act in acts)
                     and (places is None or place in places)
                     and (actors is None or actor in actors)
-                }
-                if not fitting:
+                )
+                first = next(fits, None)
+                if first is None or (name is not None and not (offsets := segment.named(name, places))):
                     continue
-            offsets: Iterable[int]
-            if name is None:
-                offsets = range(about.events)
-            elif not (offsets := segment.named(name, places)):
-                continue
-            if fitting is not None:
                 combined = segment.combined
                 if name is None:
-                    offsets = [offset for offset, one in enumerate(combined) if one in fitting]
-                else:
+                    fitting = {first, *fits}
                     offsets = [offset for offset in offsets if combined[offset] in fitting]
+                else:  # few events: no more is asked than of which combination each is
+                    offsets = [
+                        offset
+                        for offset in offsets
+                        if (acts is None or numbers[3 * combined[offset] + 2] in acts)
+                        and (actors is None or numbers[3 * combined[offset]] in actors)
+                    ]
+            elif name is not None and not (offsets := segment.named(name, places)):
+                continue
             if wanted.labels is not None:
                 if not (chosen := segment.chosen(wanted.labels)):
                     continue
