@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
 
     tallies: list[Tally]
     judged: Judged
-    findings: list[Finding]
+    findings: Sequence[Finding]
     end: int
 
 
@@ -184,7 +184,7 @@ def conclude(
     if at is not None:
         judged = fold(store.ledger, at)
         end = at.time if at.time is not None else (judged.last_time or end)
-    findings = judged.reading.conclude(end, lambda place: store.ledger.event_at(place).event, patience)
+    findings = list(judged.reading.conclude(end, lambda place: store.ledger.event_at(place).event, patience))
     return Outcome(tallies, judged, findings, end)
 
 
