@@ -202,35 +202,41 @@ class Kept:
     def _take_in(self, rule: Rule, conclusion: Conclusion) -> None:
         """Take in what is over by now, and was not when it was asked last."""
         before = self._before
+        new: list[tuple[int, int, int, Any]] = []
         for part, faults in enumerate(rule.over()):
             if part == len(self._places):
                 self._places.append([])
-            places = self._places[part]
-            known = before._places[part] if before is not None and part < len(before._places) else []
-            for at, fault in enumerate(islice(faults, len(places), None), len(places)):
-                number = len(self._faults)
-                places.append(number)
-                same = before._faults[known[at]] if before is not None and at < len(known) else None
-                if same is not None and same.fault == fault and rule.ended(fault) <= self._upto:
-                    entry = same.entry
-                    if entry is not None:
-                        entry.number = number
-                    one = _Fault(fault, same.terms, entry)
-                else:
-                    one = _Fault(fault, rule.terms(conclusion, fault))
-                self._faults.append(one)
-                rule.note(fault, self.notes)
-                terms = one.terms
-                if terms.slot is not None:
-                    self._slots.setdefault(terms.slot, []).append(number)
-                for ground in terms.grounds:
-                    self._grounds.setdefault(ground, []).append(number)
-                if terms.trigger:
-                    limit = terms.trigger, terms.cause_seen
-                    if limit not in self._limits:
-                        self._limits[limit] = conclusion.overdue.limit(terms.trigger, cause_seen=terms.cause_seen)
+            first = len(self._places[part])
+            new += [(rule.ended(fault), part, at, fault) for at, fault in enumerate(islice(faults, first, None), first)]
+        # In the order in which they ended, also where a rule has several lists: however often it is asked, they are the same.
+        new.sort(key=lambda one: one[:3])
+        for ended, part, at, fault in new:
+            number = len(self._faults)
+            self._places[part].append(number)
+            same = before.at(part, at) if before is not None and ended <= self._upto else None
+            if same is not None and same.fault == fault:
+                one = _Fault(fault, same.terms, same.entry)
+                if one.entry is not None:
+                    one.entry.number = number
+            else:
+                one = _Fault(fault, rule.terms(conclusion, fault))
+            self._faults.append(one)
+            rule.note(fault, self.notes)
+            terms = one.terms
+            if terms.slot is not None:
+                self._slots.setdefault(terms.slot, []).append(number)
+            for ground in terms.grounds:
+                self._grounds.setdefault(ground, []).append(number)
+            if terms.trigger and (limit := (terms.trigger, terms.cause_seen)) not in self._limits:
+                self._limits[limit] = conclusion.overdue.limit(terms.trigger, cause_seen=terms.cause_seen)
         if before is not None and not self._words:
             self._words = before._words
+
+    def at(self, part: int, place: int) -> _Fault | None:
+        """What is kept of one of the rule's faults."""
+        if part >= len(self._places) or place >= len(self._places[part]):
+            return None
+        return self._faults[self._places[part][place]]
 
     def _is_told(self, rule: Rule, conclusion: Conclusion, one: _Fault) -> bool:
         terms = one.terms

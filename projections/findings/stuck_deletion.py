@@ -19,7 +19,6 @@ from projections.findings.lost_update import LostUpdate
 from projections.findings.overdue import FLOOR, GUARD, Reactions, release_of
 from projections.findings.rule import (
     ALL,
-    ALWAYS,
     ERROR,
     HEALED,
     OPEN,
@@ -183,8 +182,8 @@ class StuckDeletion(Rule):
 
     def terms(self, conclusion: Conclusion, fault: _Wait | tuple[Any, ...]) -> Terms:
         if isinstance(fault, _Wait):
-            return Terms(trigger=release_of(fault.key.kind), span=fault.span)
-        return ALWAYS
+            return Terms((fault.key, fault.uid), trigger=release_of(fault.key.kind), span=fault.span)
+        return Terms((fault[0], fault[1]))
 
     def tell_over(self, conclusion: Conclusion, fault: _Wait | tuple[Any, ...], notes: Notes) -> Finding:
         if isinstance(fault, _Wait):
