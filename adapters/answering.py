@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from adapters import app, reasons, report, trail
+from adapters import app, finding_documents, reasons, report, trail
 from adapters.app import Store
 from adapters.judging import Judged, fold
 from adapters.ledger import Moment
@@ -110,7 +110,7 @@ class Answers:
             key,
             _moment(at),
             standing=rows[0] if rows else None,
-            findings=self._now.findings(),
+            findings=finding_documents.on(self._now.findings(), *key),
             coverage=self.coverage,
         )
 

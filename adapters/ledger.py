@@ -261,7 +261,10 @@ class Ledger:
 
     def _event_at(self, at: int) -> Placed:
         position = self.position_of(at)
-        found = next(iter(self.recorder.read(after=position - 1, limit=1)), None)
+        if isinstance(self.recorder, Recorder):
+            found = next(iter(self.recorder.at([position])), None)
+        else:
+            found = next(iter(self.recorder.read(after=position - 1, limit=1)), None)
         if found is None or found.position != position:
             raise StoreError(
                 f"the event at position {position} (place {at}) is not in the ledger: it was pruned; verify the ledger if it "

@@ -1,15 +1,16 @@
-"""What the rules concluded of one log, all of it together: what another finding tells of is left out, what has one cause is joined.
+"""What the rules concluded of one log: what another finding tells of is left out, and what has one cause is joined.
 
-What is wrong now is told anew each time. What is over is kept (`kept`), and looked at again only where something moved on the
-resources that it is joined with by who follows from whom. So to conclude costs what changed and what is open, not what ever
-was; and what comes out is what concluding once, at the end, gives. `judge` holds the rules, and asks for one of these.
+What is wrong now is told anew each time. What is over is kept (`kept`), and looked at again only where something moved on
+the resources that it is joined with by what follows from what. So to conclude costs what changed and what is open, not
+what ever was; and what comes out is what concluding once, at the end, gives. `judge` holds the rules, and asks for one of
+these.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, overload
 
 from domain.resources import Key
@@ -26,12 +27,20 @@ SORTED_ANEW: Final = 1_000
 class Findings(Sequence[Finding]):
     """The findings at one moment: those that are not over, and then those that are, packed until they are looked at."""
 
-    def __init__(self, now: list[Finding], over: Sequence[Entry], fresh: Sequence[Entry], gone: Sequence[str]) -> None:
+    def __init__(
+        self,
+        now: list[Finding],
+        over: Sequence[Entry],
+        fresh: Sequence[Entry],
+        gone: Sequence[str],
+        by_key: Mapping[Key, Sequence[Entry]],
+    ) -> None:
         self.now = now
         self.over = over
         """By when they began."""
+        self._by_key = by_key
         self.fresh = fresh
-        """Those of them that were not told just so when it was asked last."""
+        """Those of them that have no document: they are new, or not what they were when one was made."""
         self.gone = gone
         """The ids of those that were told of as over when it was asked last, and are not now."""
 
@@ -52,6 +61,18 @@ class Findings(Sequence[Finding]):
         yield from self.now
         for entry in self.over:
             yield entry.finding()
+
+    def on(self, key: Key) -> list[Finding]:
+        """Those on one resource, as long as nothing else was concluded."""
+        over = sorted(self._by_key.get(key, ()), key=_place)
+        return [finding for finding in self.now if finding.key == key] + [entry.finding() for entry in over]
+
+    def called(self, id: str) -> Finding | None:
+        """The one with that id."""
+        for finding in self.now:
+            if finding.id == id:
+                return finding
+        return next((entry.finding() for entry in self.over if entry.id == id), None)
 
 
 class _Open(NamedTuple):
@@ -81,12 +102,15 @@ class Concluded:
     """What was concluded of one log so far."""
 
     def __init__(self, before: Concluded | None = None, upto: int = 0) -> None:
-        """With what was concluded `before` of a log that is the same up to a place, what ended by then is taken from there."""
-        self._before = before
-        self._upto = upto
+        """With what was concluded `before` of a log that is the same up to a place, what ended by then is taken over."""
+        while before is not None and not before._kept:  # that one was never asked
+            upto, before = min(upto, before._upto), before._before
+        self._before: Concluded | None = before
+        self._upto: int = upto
         self._kept: list[Kept] = []
         self._refusals: dict[int, Entry] = {}  # those that are over, by their numbers
         self._over: list[Entry] = []
+        self._undocumented: dict[Entry, None] = {}
         self._by_key: dict[Key, list[Entry]] = {}
         self._followers: dict[Key, list[Entry]] = {}
         # What the findings that are over tell of, so that a refusal need not be told of as well.
@@ -126,14 +150,17 @@ class Concluded:
         refused, moved = self._untold(illegal, conclusion, now, before._refusals if before is not None else {})
         move(moved)
         now += [_Open(len(others), number, one) for number, one in enumerate(refused)]
-        fresh = {**new, **dict.fromkeys(self._join(now))}
+        changed = self._join(now)
         self._sort(list(new), gone)
         ids = [entry.id for entry in gone if all(entry.id != other.id for other in self._by_key.get(entry.key, ()))]
         if before is not None:
             told = {entry.id for entry in self._over}
             ids += [entry.id for entry in before._over if entry.id not in told]
-        untold = [entry for entry in fresh if entry.document is None]
-        return Findings([one.finding for one in now], self._over, untold, ids)
+        fresh = {**self._undocumented, **new, **dict.fromkeys(changed)}
+        for entry in gone:
+            fresh.pop(entry, None)
+        self._undocumented = {entry: None for entry in fresh if entry.document is None}
+        return Findings([one.finding for one in now], self._over, list(self._undocumented), ids, self._by_key)
 
     def _untold(
         self, illegal: IllegalTransition, conclusion: Conclusion, now: Sequence[_Open], before: dict[int, Entry]

@@ -1,9 +1,9 @@
 """What was concluded of faults that are over, kept until something changes that it depends on.
 
-A fault that is over is told of for ever, and what is told follows from the events up to its end. So it is concluded once. What
-may still change is whether it is told of at all, and as the how many-th of its name: the rule says on what that depends
-(`Terms`), and only where that moved it is looked at again. Nothing here is part of a `Reading`: it follows from one, and is
-made again where it is missing. `judge` has one of these for each rule.
+A fault that is over is told of for ever, and what is told follows from the events up to its end. So it is concluded once.
+What may still change is whether it is told of at all, and as the how many-th of its name: the rule says on what that
+depends (`Terms`), and only where that moved it is looked at again. Nothing here is part of a `Reading`: it follows from
+one, and is made again where it is missing. `concluded` has one of these for each rule.
 """
 
 from __future__ import annotations

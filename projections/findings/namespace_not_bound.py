@@ -157,7 +157,9 @@ class NamespaceNotBound(Rule):
             late = conclusion.overdue.end - waiting.time
             failing = bool(waiting.failures) and late > FLOOR
             overdue = failing or conclusion.overdue.since(TRIGGER, waiting.time, cause_seen=bool(waiting.orphans))
-            yield self._tell(conclusion, waiting, OPEN if overdue else PENDING, None)
+            finding = self._tell(conclusion, waiting, OPEN if overdue else PENDING, None)
+            finding.occurrence = over.told(waiting.key)
+            yield finding
 
     def over(self) -> Sequence[Sequence[Any]]:
         return (self._late,)

@@ -6,7 +6,7 @@ differ later, and with reactions that come sooner or later than usual.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from random import Random
 
@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.events import Event
-from domain.resources import FINALIZER
 from projections.findings.concluded import Concluded, Findings
 from projections.findings.rule import HEALED, Finding
 from projections.reading import Reading
@@ -38,7 +37,7 @@ def troubled(random: Random, steps: int) -> list[Event]:
     def some(kind: str) -> str:
         return f"{kind}/{random.choice(NAMES)}"
 
-    def made(path: str, fields: dict[str, object] | None = None, held: bool = True) -> bool:
+    def made(path: str, fields: Mapping[str, object] | None = None, held: bool = True) -> bool:
         if path in there:
             return False
         there.add(path)
@@ -58,7 +57,12 @@ def troubled(random: Random, steps: int) -> list[Event]:
     def address() -> None:
         name = random.choice(NAMES)
         if f"subnet/{name}" in there and made(f"pod/{name}/web", {"spec.nodeName": "one"}, held=False):
-            fields = {"spec.subnet": name, "spec.podName": "web", "spec.namespace": name, "spec.v4IpAddress": "10.0.0.2"}
+            fields = {
+                "spec.subnet": name,
+                "spec.podName": "web",
+                "spec.namespace": name,
+                "spec.v4IpAddress": "10.0.0.2",
+            }
             made(f"ip/web.{name}", fields)
 
     def pod_goes() -> None:
@@ -150,7 +154,7 @@ def asked(events: Sequence[Event], reading: Reading, end: int, concluded: Conclu
 def shown(findings: Findings, documents: dict[str, Finding]) -> None:
     """Keep documents as the engine does: made when a finding is fresh, taken away when it is gone."""
     for entry in findings.fresh:
-        entry.document = entry.finding()  # type: ignore[assignment]  # its own finding, to compare with
+        entry.document = entry.finding()
         documents[entry.id] = entry.finding()
     for id in findings.gone:
         del documents[id]
@@ -159,7 +163,11 @@ def shown(findings: Findings, documents: dict[str, Finding]) -> None:
 def is_as_asked_once(findings: Findings, once: Findings, documents: dict[str, Finding]) -> None:
     whole = list(once)
     assert list(findings) == whole
-    assert len(findings) == len(whole) and [findings[place] for place in (0, -1)] == [whole[0], whole[-1]] if whole else True
+    assert (
+        len(findings) == len(whole) and [findings[place] for place in (0, -1)] == [whole[0], whole[-1]]
+        if whole
+        else True
+    )
     assert all(finding.status == HEALED for finding in whole[len(once.now) :])
     assert [entry.document for entry in findings.over] == [entry.finding() for entry in findings.over]
     assert documents == {finding.id: finding for finding in whole[len(once.now) :]}
@@ -226,7 +234,9 @@ def test_where_a_log_was_decided_otherwise_only_what_ended_before_is_taken_over(
 def of_a_node(seed: int) -> list[Event]:
     """A node whose controllers restore all sets from memory."""
     random = Random(seed)
-    node = Node(random.choice(list(Design)), ("ipvs-controller", "netpol-controller", "routing-controller", "istio-cni"))
+    node = Node(
+        random.choice(list(Design)), ("ipvs-controller", "netpol-controller", "routing-controller", "istio-cni")
+    )
     for _ in range(40):
         random.choice(
             [
@@ -273,6 +283,7 @@ def test_what_did_not_change_is_not_concluded_again():
 
     findings = reading.conclude(end, event_at, None, concluded)
     assert len(findings.over) > 20 and len(findings.fresh) == len(findings.over)
+    shown(findings, {})
     at_first = len(fetched)
     fetched.clear()
     again = reading.conclude(end, event_at, None, concluded)
