@@ -426,9 +426,8 @@ class Live:
         """What the journal holds and a snapshot did not, as far as it was ripe."""
         journal = self._store.journal
         now, clock = time.monotonic(), time.time_ns() // 1000
-        for new in again(journal, waited, upto, self._skews()):
-            window.add(new, now, clock)
-        return window.ripe(now, everything=everything, like=self._window)
+        records = again(journal, waited, upto, self._skews())
+        return window.catch_up(records, now, clock, self._window, everything=everything)
 
     def _begin(self, ledger: Ledger) -> None:
         """Everything from the beginning, ordered on disk: there may be any number of records."""
