@@ -48,7 +48,8 @@ class Packed:
         self.key = entry.key
         self.rule = entry.rule
         self.severity = sys.intern(document["severity"])
-        self.content = zstandard.ZstdCompressor(level=3, dict_data=_words).compress(_encode(document))
+        packed = zstandard.ZstdCompressor(level=3, dict_data=_words).compress(_encode(document))
+        self.content = bytes(memoryview(packed))  # what it was packed into is as large as the document
 
     @property
     def json(self) -> bytes:
@@ -64,9 +65,11 @@ class Packed:
 class Found(Sequence[dict[str, Any]]):
     """The documents of all findings at one moment, the open ones first. It never changes."""
 
-    def __init__(self, now: Sequence[dict[str, Any]] = (), over: Sequence[Packed] = ()) -> None:
+    def __init__(self, now: Sequence[dict[str, Any]] = (), over: Sequence[Packed] = (), of: Any = None) -> None:
+        """`of` is what those that are over were made from."""
         self.now = now
         self.over = over
+        self.of = of
 
     def __len__(self) -> int:
         return len(self.now) + len(self.over)
@@ -87,15 +90,21 @@ class Found(Sequence[dict[str, Any]]):
             yield packed.document
 
 
-def documents(store: Store, findings: Findings) -> Found:
-    """The documents of findings. Those that are over and known are not made again. Raises `StoreError`."""
+def documents(store: Store, findings: Findings, before: Found | None = None) -> Found:
+    """The documents of findings. Those that are over and known are not made again. Raises `StoreError`.
+
+    `before` are those that were asked for last.
+    """
     for first in range(0, len(findings.fresh), MADE_TOGETHER):
         some = findings.fresh[first : first + MADE_TOGETHER]
         told = report.documents_of(store, [entry.finding() for entry in some])
         for entry, document in zip(some, told, strict=True):
             entry.document = Packed(entry, document)
+    now = report.documents_of(store, findings.now)
+    if before is not None and before.of is findings.over and not findings.fresh:
+        return Found(now, before.over, findings.over)
     # Whoever reads the one from before goes on reading it.
-    return Found(report.documents_of(store, findings.now), [cast(Packed, entry.document) for entry in findings.over])
+    return Found(now, cast(list[Packed], [entry.document for entry in findings.over]), findings.over)
 
 
 def open_ones(findings: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -498,7 +498,8 @@ class Live:
                 end, lambda place: ledger.event_at(place).event, self._patience, self._found
             )
             outcome = Outcome([], judged, findings, end)
-            documents = finding_documents.documents(asked, findings)
+            before = self._document.get("findings")
+            documents = finding_documents.documents(asked, findings, before)
             document = report.verdict(asked, outcome, documents, self.intake)
             self._concluded = asked, outcome
         fresh = [cast(Packed, entry.document) for entry in (findings.fresh if is_noted else findings.over)]
