@@ -249,7 +249,7 @@ class LostUpdate(Rule):
             case "subnet":
                 if "spec.vpc" in event.changed:
                     self._moved[key] = at
-                if event.happened == vocabulary.ended:
+                if key not in world.live:
                     self._moved.pop(key, None)
                 self._usage.apply(event, at, world)
                 for fault in list(self._open.values()):

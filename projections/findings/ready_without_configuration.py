@@ -110,9 +110,11 @@ class ReadyWithoutConfiguration(Rule):
             gateways = any(tag.startswith("nat-gateway:") for tag in event.tags)
             if event.happened == "PodRemoved" and departed is not None and gateways:
                 self._before[event.key] = tuple(place for place in (departed.deletion_at, departed.at) if place)
+                if len(self._before) > PODS_KEPT:
+                    del self._before[next(iter(self._before))]
             return
         resource = world.get(event.key)
-        self._tell_story(event, at, resource)
+        self._tell_story(event, at, world)
         if resource is None or resource.terminating:
             self._close(event.key, at, event.time)
             self._replaced.pop(event.key, None)
@@ -129,9 +131,10 @@ class ReadyWithoutConfiguration(Rule):
         elif READY in event.changed:
             self._reported(event, at, world, resource)
 
-    def _tell_story(self, event: Event, at: int, resource: Resource | None) -> None:
+    def _tell_story(self, event: Event, at: int, world: World) -> None:
         """Keep what happened to an EIP and to the rules on it, for whoever asks how it came to be ready."""
-        eips = [Key("eip", "", tag[4:]) for tag in event.tags if tag.startswith("eip:")]
+        named = [Key("eip", "", tag[4:]) for tag in event.tags if tag.startswith("eip:")]
+        eips = [eip for eip in named if world.gone(eip) is None]
         vocabulary = VOCABULARY[event.key.kind]
         telling = READY in event.changed or NAT in event.changed
         if event.key.kind in RULES:
