@@ -84,6 +84,9 @@ class Found(Sequence[dict[str, Any]]):
         place = range(len(self))[place]
         return self.now[place] if place < len(self.now) else self.over[place - len(self.now)].document
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Found | list) and list(self) == list(other)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         yield from self.now
         for packed in self.over:
@@ -95,8 +98,9 @@ def documents(store: Store, findings: Findings, before: Found | None = None) -> 
 
     `before` are those that were asked for last.
     """
-    for first in range(0, len(findings.fresh), MADE_TOGETHER):
-        some = findings.fresh[first : first + MADE_TOGETHER]
+    fresh = [entry for entry in findings.fresh if entry.document is None]
+    for first in range(0, len(fresh), MADE_TOGETHER):
+        some = fresh[first : first + MADE_TOGETHER]
         told = report.documents_of(store, [entry.finding() for entry in some])
         for entry, document in zip(some, told, strict=True):
             entry.document = Packed(entry, document)
