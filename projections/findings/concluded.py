@@ -105,6 +105,9 @@ class Concluded:
         """With what was concluded `before` of a log that is the same up to a place, what ended by then is taken over."""
         while before is not None and not before._kept:  # that one was never asked
             upto, before = min(upto, before._upto), before._before
+        if before is not None and before._is_half:
+            before = None
+        self._is_half: bool = False  # whether bringing it up was given up on the way
         self._before: Concluded | None = before
         self._upto: int = upto
         self._kept: list[Kept] = []
@@ -124,7 +127,18 @@ class Concluded:
         self._joined: dict[Key, _Joined] = {}
 
     def bring_up(self, rules: Sequence[Rule], conclusion: Conclusion) -> Findings:
-        """Bring it up to what the rules remember now. The last of them is on refusals, of which the others may tell."""
+        """Bring it up to what the rules remember now. The last of them is on refusals, of which the others may tell.
+
+        Where an event cannot be read, all of it is concluded anew the next time, and none is said to be gone.
+        """
+        if self._is_half:
+            self.__init__()  # type: ignore[misc]
+        self._is_half = True
+        findings = self._bring_up(rules, conclusion)
+        self._is_half = False
+        return findings
+
+    def _bring_up(self, rules: Sequence[Rule], conclusion: Conclusion) -> Findings:
         *others, illegal = rules
         assert isinstance(illegal, IllegalTransition)
         before, self._before = self._before, None
@@ -217,10 +231,10 @@ class Concluded:
     def _count(self, entry: Entry, by: int) -> None:
         if entry.order == len(self._kept):
             return  # a refusal itself
-        counted: list[tuple[Counter[Any], Any]] = []
-        if self._refused:
-            places = {witness.at for witness in entry.alone().witnesses}
-            counted += [(self._cited, at) for at in places & self._refused]
+        if entry.tells_of is None:
+            cited = {witness.at for witness in entry.alone().witnesses} if self._refused else set()
+            entry.tells_of = tuple(cited & self._refused)
+        counted: list[tuple[Counter[Any], Any]] = [(self._cited, at) for at in entry.tells_of]
         if entry.key.kind == "ip":
             counted.append((self._addresses, (entry.key, entry.uid)))
         if entry.rule == LeakedIP.code:

@@ -41,6 +41,7 @@ class Entry:
         "root",
         "rule",
         "since",
+        "tells_of",
         "uid",
         "witnesses",
     )
@@ -61,6 +62,8 @@ class Entry:
         self.root: str | None = None
         self.witnesses: list[Witness] | None = None
         """All of them, where joining it with others brought more than its rule tells."""
+        self.tells_of: tuple[int, ...] | None = None
+        """The refusals among the events that it cites, by their places; `None` until they are asked for."""
         self.document: Document | None = None
 
     @property

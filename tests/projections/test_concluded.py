@@ -292,6 +292,36 @@ def test_what_did_not_change_is_not_concluded_again():
     assert len(fetched) < at_first / 4
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_where_an_event_cannot_be_read_nothing_is_left_out_the_next_time(seed):
+    random = Random(seed)
+    events = troubled(random, 150)
+    reading, concluded = Reading(), Concluded()
+    failed = 0
+    for number, event in enumerate(events, 1):
+        reading.apply(event)
+        if number % 10:
+            continue
+        left = random.randint(0, 60)
+
+        def event_at(at: int) -> Event:
+            nonlocal left
+            left -= 1
+            if not left:
+                raise OSError("the disk is away")
+            return events[at - 1]
+
+        try:
+            reading.conclude(events[number - 1].time, event_at, None, concluded)
+        except OSError:
+            failed += 1
+            if random.random() < 0.5:
+                concluded = Concluded(concluded, number)
+    assert failed
+    end = events[-1].time
+    assert list(asked(events, reading, end, concluded)) == list(asked(events, reading, end))
+
+
 def test_what_is_kept_of_a_finding_is_small():
     findings: list[int] = []
     for seed in range(20):
