@@ -256,8 +256,15 @@ class _Events:
     def __init__(self, events: dict[int, tuple[int, Event]], places: dict[str, tuple[str, int]]) -> None:
         self._events = events
         self._places = places
+        self._documents: dict[int, dict[str, Any]] = {}
 
     def document(self, at: int) -> dict[str, Any]:
+        known = self._documents.get(at)
+        if known is None:  # what began a finding is among its witnesses, and others may cite it too
+            known = self._documents[at] = self._made(at)
+        return dict(known)
+
+    def _made(self, at: int) -> dict[str, Any]:
         position, event = self._events[at]
         return {
             "position": position,
