@@ -264,7 +264,7 @@ class Live:
         """The store for one question, as it stands now."""
         self._require_begun()
         store = self._store
-        ledger = Ledger(store.recorder)
+        ledger = self._deciding.ledger.as_it_stands()
         yield store._replace(ledger=ledger, checkpoints=self._upkeep.checkpoints(ledger), trail=self._upkeep.trail)
 
     def rebuild(self) -> int:
