@@ -277,6 +277,7 @@ class Sorter(Generic[Value]):
         self._runs: list[IO[bytes]] = []
 
     def add(self, key: tuple[Any, ...], value: Value) -> None:
+        """Take one in."""
         self._items.append((key, value))
         self._bytes += self._size(value) + KEY_BYTES
         if self._bytes >= RUN_BYTES:

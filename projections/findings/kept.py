@@ -134,10 +134,6 @@ class Kept:
         """How many of one name are told of: what comes behind them has this number."""
         return self._told.get(slot, 0)
 
-    def entries(self) -> list[Entry]:
-        """All that are told of."""
-        return [one.entry for one in self._faults if one.entry is not None]
-
     def moved(self, rule: Rule, conclusion: Conclusion) -> Moved:
         """Bring it up to what the rule remembers now, and by what it goes."""
         known = len(self._faults)
