@@ -7,13 +7,16 @@ read anew for each, and whoever asks has it at hand (`Now`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 import msgspec
 
 from adapters import app, finding_documents, reasons, report, trail
 from adapters.app import Store
-from adapters.judging import Judged, fold
+from adapters.judging import Judged
 from adapters.ledger import Moment
 from adapters.report import NotKnown
 from adapters.trail import Question
@@ -41,6 +44,10 @@ class Now(Protocol):
         """Their names, `namespace/name` where there are namespaces."""
         ...
 
+    def judged(self, store: Store, moment: Moment | None = None) -> AbstractContextManager[Judged]:
+        """All that is folded, there or up to a moment, as long as the block lasts. Raises `StoreError`."""
+        ...
+
 
 class Answers:
     """The answers of one ledger. Moments are text, and raise `NotAMoment` where they are none; all raise `StoreError`.
@@ -62,15 +69,50 @@ class Answers:
     ) -> Document:
         """The live `resources` of a kind, now or at a moment; none of them where there is none of that name."""
         if at is None:
-            rows = self._now.resources(kind.name, namespace, name)
-        else:
+            return {"resources": self._now.resources(kind.name, namespace, name), "coverage": self.coverage}
+        moment = app.read_moment(at)
+        if kind.served:
             key = None if name is None else Key(kind.name, namespace or "", name)
-            rows = [
-                row
-                for row in report.resources_at(self._store, kind, app.read_moment(at), key)
-                if name in (None, row["name"]) and namespace in (None, row["namespace"] or "")
-            ]
+            rows = report.resources_at(self._store, kind, moment, key)
+        else:  # what belongs in an ipset follows from all that its owners ever wrote
+            with self._now.judged(self._store, moment) as judged:
+                rows = [
+                    report.resource_document(resource, judged.reading.standing(resource))
+                    for resource in judged.reading.resources()
+                    if resource.key.kind == kind.name
+                ]
+        rows = [row for row in rows if name in (None, row["name"]) and namespace in (None, row["namespace"] or "")]
         return {"resources": rows, "coverage": self.coverage}
+
+    def ipset(self, name: str, node: str | None = None, at: str | None = None) -> Document:
+        """One `ipset` with all its members, and what `ipset restore` takes to make it so: its lines in `restore`.
+
+        Where that is `None`, `not_restored` says why. `node` is the one that it lies on; where it is not given, it is found.
+        Raises `NotKnown` where no such set is there, or where sets of that name are on several nodes.
+        """
+        moment = _moment(at)
+        with self._now.judged(self._store, moment) as judged:
+            reading = judged.reading
+            sets = {
+                resource.key: resource
+                for resource in reading.resources()
+                if resource.key.kind == "ipset" and node in (None, resource.key.namespace)
+            }
+            found = [key for key in sets if key.name == name]
+            if len(found) != 1:
+                raise NotKnown(_which_ipset(name, node, at, found, sets))
+            resource = sets[found[0]]
+            restore, why = None, None
+            try:
+                restore = report.ipset_save(reading, resource)
+            except NotKnown as error:
+                why = str(error)
+            return {
+                "ipset": report.ipset_document(reading, resource, self._store),
+                "restore": restore,
+                "not_restored": why,
+                "coverage": self.coverage,
+            }
 
     def names(self, kind: Kind) -> list[str]:
         """The names of the live resources of a kind, for telling what somebody may have meant."""
@@ -115,11 +157,14 @@ class Answers:
         )
 
     def why(self, key: Key, member: str = "", at: str | None = None) -> Document:
-        """Why a resource is as it is, see `reasons.why`: the whole log is folded for it. Raises `NotKnown`."""
+        """Why a resource is as it is, see `reasons.why`: the log is folded for it. Raises `NotKnown`."""
         moment = _moment(at)
-        judged = fold(self._store.ledger) if moment is None else Judged()  # of a moment, `conclude` folds it itself
-        outcome = app.conclude(self._store, judged, [], at=moment)
-        return reasons.why(self._store, outcome, key, member, coverage=self.coverage)
+        with self._now.judged(self._store, moment) as judged:
+            if moment is None:
+                outcome = app.conclude(self._store, judged, [])
+            else:
+                outcome = app.conclude_at(self._store, judged, moment)
+            return reasons.why(self._store, outcome, key, member, coverage=self.coverage)
 
     def _within(self, question: Question, since: str | None, until: str | None) -> Question:
         """With its times read; durations count back from the end of the log."""
@@ -136,3 +181,17 @@ class Answers:
 
 def _moment(text: str | None) -> Moment | None:
     return app.read_moment(text) if text else None
+
+
+def _which_ipset(name: str, node: str | None, at: str | None, found: Sequence[Key], known: Iterable[Key]) -> str:
+    """That there is none of that name, or more than one."""
+    if found:
+        nodes = ", ".join(key.namespace or "one that no source names" for key in found)
+        return f"several nodes have an ipset {name}: {nodes}; add --node NAME"
+    where = (f" on node {node}" if node is not None else "") + (f" at {at}" if at else " at the end of the log")
+    close = get_close_matches(name, dict.fromkeys(key.name for key in known), 3, 0.6)
+    key = Key("ipset", node or "", name)
+    said = (
+        f"did you mean {' or '.join(close)}?" if close else f"`netledger history {key}` shows what the log knows of it"
+    )
+    return f"there is no ipset {name}{where}; {said}"

@@ -180,10 +180,20 @@ def conclude(
     patience: int | None = None,
 ) -> Outcome:
     """What is wrong in what was judged, at the log's end or at a point of it."""
-    end = end_of(store.journal)
     if at is not None:
-        judged = fold(store.ledger, at)
-        end = at.time if at.time is not None else (judged.last_time or end)
+        return conclude_at(store, fold(store.ledger, at), at, tallies, patience=patience)
+    return _concluded(store, judged, tallies, end_of(store.journal), patience)
+
+
+def conclude_at(
+    store: Store, judged: Judged, at: Moment, tallies: list[Tally] | None = None, *, patience: int | None = None
+) -> Outcome:
+    """What is wrong at a point of the log, in what was folded up to there."""
+    end = at.time if at.time is not None else (judged.last_time or end_of(store.journal))
+    return _concluded(store, judged, tallies or [], end, patience)
+
+
+def _concluded(store: Store, judged: Judged, tallies: list[Tally], end: int, patience: int | None) -> Outcome:
     findings = list(judged.reading.conclude(end, lambda place: store.ledger.event_at(place).event, patience))
     return Outcome(tallies, judged, findings, end)
 

@@ -106,7 +106,10 @@ def decided_in(known: Iterable[tuple[int, Event]], command: Command) -> Verdict 
 
 def record_of(command: Command, line: int = 0) -> Record:
     """A command as the journal keeps it."""
-    payload = msgspec.msgpack.encode(command)
+    said = msgspec.structs.asdict(command)
+    if not command.purpose:
+        del said["purpose"]  # the same bytes as before commands had one
+    payload = msgspec.msgpack.encode(said)
     return Record(f"{COMMAND}:{command.identity}", hashlib.blake2b(payload, digest_size=8).digest(), line, payload)
 
 

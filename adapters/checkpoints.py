@@ -1,20 +1,21 @@
 """The state at any time of a long ledger, without folding it from its beginning: `LEDGER.checkpoints`, beside it.
 
-Every so many places the whole `World` is kept, in chunks of some hundred resources, so that one of them asks for one
-chunk; between two of these checkpoints stand *marks*: how late and how far the log had come at a place. A question
-for a moment takes the last checkpoint before it and folds what lies between. The file follows from the log: it is added to
-while a log is judged and when a question finds it behind, and whatever is wrong with it, it is thrown away and made again.
-`judging.py` adds to it; `cli/asking.py` asks it.
+Every so many places a checkpoint of the `World` is kept: of what was touched since the one before it, and now and then
+of everything. Its resources lie in chunks of some hundred of a kind, so that one of them asks for a chunk of each checkpoint
+back to the last whole one. Between two checkpoints stand *marks*: how late and how far the log had come at a place. A
+question for a moment takes the last checkpoint before it and folds what lies between. The file follows from the log: it is
+added to while a log is judged and when a question finds it behind, and whatever is wrong with it, it is thrown away and
+made again. `judging.py` adds to it; `report.py` and `reasons.py` ask it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
-from operator import attrgetter
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from zlib import crc32
@@ -28,34 +29,37 @@ from adapters.ledger import Ledger, Moment
 from adapters.ports import Recorder, StoreError
 from adapters.stores.codec import within_64_bits
 from domain.events import Event
-from domain.operations import Fields
 from domain.resources import Key
 from domain.world import Departed, Resource, World
 
-VERSION: Final = 1
+VERSION: Final = 2
 NEVER: Final = -(1 << 62)
 
 _TABLES = """
 -- One row: from which log and by which rules all of this was made, and up to which position it was read.
 CREATE TABLE bound (rules BLOB, position INTEGER, seal BLOB, reach INTEGER);
 CREATE TABLE checkpoint (place INTEGER PRIMARY KEY, latest INTEGER, anchor INTEGER, content BLOB);
-CREATE TABLE chunk (place INTEGER, part TEXT, number INTEGER, content BLOB, PRIMARY KEY (place, part, number));
+CREATE TABLE chunk (
+    place INTEGER, part TEXT, kind TEXT, number INTEGER, content BLOB, PRIMARY KEY (place, part, kind, number)
+);
 -- The marks between a checkpoint and the next.
 CREATE TABLE stretch (after INTEGER PRIMARY KEY, content BLOB);
 """
 # Each content is a zstd frame, with a checksum, of MessagePack that begins with where it belongs.
 
 Answer = TypeVar("Answer")
-Part = TypeVar("Part")
+
+_Wanted = Callable[[Key, msgspec.Raw], bool]
+"""Whether a resource is, by its name or by what is kept of it."""
 
 
 class Spacing(NamedTuple):
     """How far things stand apart."""
 
-    checkpoint: int = 50_000
+    checkpoint: int = 5_000
     """Places from one checkpoint to the next, at least."""
-    for_each_live: int = 4
-    """As many places for each live resource, at least: what a checkpoint costs is shared by the events before it."""
+    for_each: int = 2
+    """As many places for each resource that was touched, at least: what a checkpoint costs is shared by the events."""
     mark: int = 250
     """Places from one mark to the next."""
     chunk: int = 256
@@ -63,6 +67,11 @@ class Spacing(NamedTuple):
 
 
 SPACING: Final = Spacing()
+
+LONGEST_CHAIN: Final = 16
+"""Checkpoints that hold what was touched only, one behind the other, at most: each is another place to look at."""
+OF_A_WHOLE: Final = 2
+"""They hold at most so many times as many resources as are live; then one of everything comes."""
 
 
 class Mark(NamedTuple):
@@ -94,42 +103,8 @@ def beginning_of(ledger: Ledger) -> Mark:
     return BEGINNING if base is None else Mark(base.at, base.position, base.latest, base.anchor)
 
 
-class KeptResource(msgspec.Struct, array_like=True):
-    """A `Resource` as it is kept: one field for each of its slots, in their order."""
-
-    blurred: bool
-    born_at: int
-    born_time: int
-    deletion_at: int
-    deletion_time: int
-    fields: Fields
-    guarded_by: str
-    hearsay: bool
-    key: Key
-    last_at: int
-    linked_at: int
-    programmed: dict[str, tuple[int, str]] | None
-    refers: tuple[Key, ...]
-    revision: int | None
-    run: tuple[str, int] | None
-    seen_from_birth: bool
-    state: str
-    tags: tuple[str, ...]
-    uid: str
-
-    def restored(self) -> Resource:
-        """The resource that it was made from."""
-        resource = Resource.__new__(Resource)
-        for slot in _SLOTS:
-            setattr(resource, slot, getattr(self, slot))
-        return resource
-
-
-_SLOTS = KeptResource.__struct_fields__
-_values = attrgetter(*_SLOTS)
-
 LIVE, GONE = "live", "gone"
-"""The parts of a world that are kept in chunks."""
+"""The parts of a world that are kept in chunks, each a kind at a time."""
 
 
 class Bound(NamedTuple):
@@ -146,16 +121,25 @@ class Directory(msgspec.Struct, array_like=True):
     """What a checkpoint says of itself: where it stands, in how many chunks each part is, and what is small."""
 
     mark: Mark
-    live: int
-    gone: int
-    controllers: list[str]
-    listed: list[str]
+    before: Mark | None = None
+    """Where the checkpoint stands on which this one rests; `None` of one that holds everything."""
+    depth: int = 0
+    """On how many it rests in all."""
+    entries: int = 0
+    """How many resources they and this one hold together, beside the one that holds everything."""
+    chunks: dict[str, dict[str, int]] = {}
+    """Part and kind to number of chunks."""
+    oldest: dict[str, int] = {}
+    """Of each kind the place of the oldest resource that is gone and remembered: none before it is."""
+    controllers: list[str] = []
+    listed: list[str] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_directory = msgspec.msgpack.Decoder(Directory).decode
-_decode_live = msgspec.msgpack.Decoder(tuple[int, int, list[KeptResource]]).decode
-_decode_gone = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Key, Departed]]]).decode
+_decode_chunk = msgspec.msgpack.Decoder(tuple[int, int, list[tuple[Key, msgspec.Raw]]]).decode
+_decode_live = msgspec.msgpack.Decoder(Resource).decode
+_decode_gone = msgspec.msgpack.Decoder(Departed | None).decode
 _decode_stretch = msgspec.msgpack.Decoder(tuple[int, list[Mark]]).decode
 
 
@@ -175,10 +159,11 @@ class Checkpoints:
         self._ledger = ledger
         self._recorder = recorder
 
-    def world_at(self, moment: Moment | None = None) -> tuple[World, int]:
+    def world_at(self, moment: Moment | None = None, kinds: Collection[str] | None = None) -> tuple[World, int]:
         """What all events before a moment add up to, and the place of the last of them; without a moment, all events.
 
-        Raises the recorder's errors.
+        With `kinds` there are no others in that world: an event moves no other resource than its own. Raises the
+        recorder's errors.
         """
 
         if moment is not None:
@@ -186,7 +171,7 @@ class Checkpoints:
 
         def load(kept: _Nothing) -> tuple[World, Mark]:
             base = kept.before(moment)
-            return kept.world(base), base.mark
+            return kept.world(base, kinds), base.mark
 
         world, base = self._loaded(load)
         at = base.at
@@ -194,8 +179,33 @@ class Checkpoints:
             if moment is not None and moment.passed_by(placed):
                 break
             at = placed.at
-            world.evolve(placed.event, at)
+            if kinds is None or placed.event.key.kind in kinds:
+                world.evolve(placed.event, at)
         return world, at
+
+    def world_about(self, key: Key, kinds: Collection[str], moment: Moment) -> World:
+        """Of the world of these kinds at a moment that resource and those that name it, and maybe others.
+
+        Raises the recorder's errors.
+        """
+        self._ledger.refuse_before(moment)
+        needle = _encode(key)
+
+        def load(kept: _Nothing) -> World | None:
+            base = kept.before(moment)
+            if not base.chunks:
+                return None
+            upto = takewhile(lambda placed: not moment.passed_by(placed), self._ledger.events(after=base.mark[:2]))
+            since = [placed for placed in upto if placed.event.key.kind in kinds]
+            named = {key, *(placed.event.key for placed in since if key.tag in placed.event.tags)}
+            world = kept.world(base, kinds, lambda one, content: one in named or needle in bytes(content))
+            for placed in since:
+                if placed.event.key in named or placed.event.key in world.live:
+                    world.evolve(placed.event, placed.at)
+            return world
+
+        world = self._loaded(load)
+        return world if world is not None else self.world_at(moment, kinds)[0]
 
     def resource_at(self, key: Key, moment: Moment | None = None) -> Resource | None:
         """The live resource of that name at a moment, `None` where there was none. Raises the recorder's errors.
@@ -242,18 +252,20 @@ class Checkpoints:
             position = placed.position
         return position
 
-    def catch_up(self) -> None:
-        """Add what the log has got since; do nothing where the file cannot be written."""
+    def catch_up(self) -> bool:
+        """Add what the log has got since; false where the file cannot be written, or is in use."""
         with self.making(resume=True) as maker:
             if maker.reach.position >= self._ledger.head:
-                return
+                return maker.is_kept
             world = maker.world
             for placed in self._ledger.events(after=maker.noted[:2]):
                 world.evolve(placed.event, placed.at)
                 maker.note(placed.event, placed.at, placed.position)
                 maker.settle(world)
                 if not maker.is_kept:
-                    return
+                    return False
+            maker.finish()
+            return maker.is_kept
 
     @contextmanager
     def making(self, *, resume: bool = False) -> Iterator[Maker]:
@@ -322,10 +334,10 @@ class _Nothing:
 
     def before(self, moment: Moment | None) -> Directory:
         """The last checkpoint before a moment."""
-        return Directory(beginning_of(self._ledger), 0, 0, [], [])
+        return Directory(beginning_of(self._ledger))
 
-    def world(self, base: Directory) -> World:
-        """The whole world at a checkpoint."""
+    def world(self, base: Directory, kinds: Collection[str] | None = None, wanted: _Wanted | None = None) -> World:
+        """The world at a checkpoint: whatever there is, or at least what there is of some kinds and is wanted."""
         return self._ledger.base.restored().world if self._ledger.base is not None else World()
 
     def world_of(self, base: Directory, key: Key) -> World:
@@ -379,30 +391,80 @@ class _Kept(_Nothing):
 
     def directory(self, place: int) -> Directory | None:
         """The checkpoint at a place; `None` if it is not of the current generation."""
-        (content,) = self._one("SELECT content FROM checkpoint WHERE place = ?", (place,))
-        directory = _unpacked(content, _decode_directory)
-        if directory.mark.at != place or directory.mark.position > self.upto:
+        directory = self._said(place)
+        if directory is None or directory.mark.at != place or directory.mark.position > self.upto:
             raise Unusable
         return directory if self._ledger.keeps(directory.mark.position) else None
 
-    def world(self, base: Directory) -> World:
+    def _said(self, place: int) -> Directory | None:
+        row = self._connection.execute("SELECT content FROM checkpoint WHERE place = ?", (place,)).fetchone()
+        return None if row is None else _unpacked(row[0], _decode_directory)
+
+    def world(self, base: Directory, kinds: Collection[str] | None = None, wanted: _Wanted | None = None) -> World:
         if base.mark == beginning_of(self._ledger):
             return super().world(base)
-        kept = [one for number in range(base.live) for one in self._chunk(base, LIVE, number, _decode_live)]
-        gone = [one for number in range(base.gone) for one in self._chunk(base, GONE, number, _decode_gone)]
-        return World.restored((one.restored() for one in kept), gone, base.controllers, base.listed)
+        live: list[Resource] = []
+        gone: list[tuple[Key, Departed]] = []
+        chain = list(self._chain(base))
+        # What the newest says of a name holds, whatever an older one does.
+        for kind in (
+            kinds if kinds is not None else {kind for one in chain for part in one.chunks.values() for kind in part}
+        ):
+            said: set[Key] = set()
+            for one in chain:
+                for part in (LIVE, GONE):
+                    for number in range(one.chunks.get(part, {}).get(kind, 0)):
+                        for key, content in self._chunk(one, part, kind, number):
+                            if key not in said:
+                                said.add(key)
+                                if wanted is None or wanted(key, content):
+                                    self._add(base, part, key, content, live, gone)
+        return World.restored(live, gone, base.controllers, base.listed)
 
     def world_of(self, base: Directory, key: Key) -> World:
         if base.mark == beginning_of(self._ledger):
             return super().world_of(base, key)
-        if base.live:
-            for one in self._chunk(base, LIVE, _chunk_of(key.tag, base.live), _decode_live):
-                if one.key == key:
-                    return World.restored([one.restored()], [])
-        if base.gone:
-            known = self._chunk(base, GONE, _chunk_of(key.tag, base.gone), _decode_gone)
-            return World.restored([], [one for one in known if one[0] == key])
+        live: list[Resource] = []
+        gone: list[tuple[Key, Departed]] = []
+        for one in self._chain(base):
+            for part in (LIVE, GONE):
+                if chunks := one.chunks.get(part, {}).get(key.kind, 0):
+                    for known, content in self._chunk(one, part, key.kind, _chunk_of(key.tag, chunks)):
+                        if known == key:
+                            self._add(base, part, key, content, live, gone)
+                            return World.restored(live, gone)
         return World()
+
+    def _chain(self, base: Directory) -> Iterator[Directory]:
+        """A checkpoint and those on which it rests, the newest first."""
+        yield base
+        while base.before is not None:
+            before = self.directory(base.before.at)
+            if before is None or before.mark != base.before:
+                raise Unusable
+            yield before
+            base = before
+
+    def _add(
+        self,
+        base: Directory,
+        part: str,
+        key: Key,
+        content: msgspec.Raw,
+        live: list[Resource],
+        gone: list[tuple[Key, Departed]],
+    ) -> None:
+        try:
+            if part == LIVE:
+                live.append(_decode_live(content))
+            elif (departed := _decode_gone(content)) is not None and departed.at >= base.oldest.get(key.kind, 0):
+                gone.append((key, departed))
+        except msgspec.MsgspecError as error:
+            raise Unusable from error
+
+    def holds(self, base: Directory) -> bool:
+        """Whether that checkpoint is there, as it was made, and another one may rest on it."""
+        return base.mark != beginning_of(self._ledger) and self._said(base.mark.at) == base
 
     def marks(self, after: int) -> list[Mark]:
         row = self._connection.execute("SELECT content FROM stretch WHERE after = ?", (after,)).fetchone()
@@ -413,13 +475,12 @@ class _Kept(_Nothing):
             raise Unusable
         return [mark for mark in marks if self._ledger.keeps(mark.position)]
 
-    def _chunk(
-        self, base: Directory, part: str, number: int, decode: Callable[[bytes], tuple[int, int, list[Part]]]
-    ) -> list[Part]:
+    def _chunk(self, base: Directory, part: str, kind: str, number: int) -> list[tuple[Key, msgspec.Raw]]:
         (content,) = self._one(
-            "SELECT content FROM chunk WHERE place = ? AND part = ? AND number = ?", (base.mark.at, part, number)
+            "SELECT content FROM chunk WHERE place = ? AND part = ? AND kind = ? AND number = ?",
+            (base.mark.at, part, kind, number),
         )
-        place, own_number, inside = _unpacked(content, decode)
+        place, own_number, inside = _unpacked(content, _decode_chunk)
         if (place, own_number) != (base.mark.at, number):
             raise Unusable
         return inside
@@ -451,8 +512,10 @@ class Maker:
         self._bound: Bound | None = None  # as this one left it
         self._marks: list[Mark] = []
         self._at, self._position, self._latest, self._anchor = self.reach = beginning_of(ledger)
-        self._base = self._at
-        self.world = _Nothing(ledger).world(Directory(self.reach, 0, 0, [], [])) if resume else World()
+        self._base = Directory(self.reach)
+        self._touched: set[Key] = set()  # behind the base
+        self._is_whole_next = False
+        self.world = _Nothing(ledger).world(self._base) if resume else World()
         try:
             self._open(resume)
         except ERRORS as error:
@@ -465,7 +528,7 @@ class Maker:
                 except ERRORS:
                     self.close()
         self._next_mark = self.reach.at + spacing.mark
-        self._due = self._base + spacing.checkpoint
+        self._due = self._base.mark.at + spacing.checkpoint
 
     @property
     def noted(self) -> Mark:
@@ -484,6 +547,8 @@ class Maker:
         if event.order is not None and event.order.anchor > self._anchor:
             self._anchor = event.order.anchor
         self._at, self._position = at, position
+        if at > self._base.mark.at:
+            self._touched.add(event.key)
         if at >= self._next_mark:
             self._next_mark = at + self._spacing.mark
             self._marks.append(self.noted)
@@ -492,12 +557,13 @@ class Maker:
         """Keep the world if it is time to. It is that of all events noted so far, and of no other."""
         if self._at < self._due or self._connection is None:
             return
-        self._due = self._base + max(self._spacing.checkpoint, self._spacing.for_each_live * len(world.live))
+        base = self._base.mark.at
+        self._due = base + max(self._spacing.checkpoint, self._spacing.for_each * len(self._touched))
         if self._at >= self._due:
             self._write(world)
-            self._base, self._marks = self._at, []
-            self._due = self._base + self._spacing.checkpoint
-            self._next_mark = self._base + self._spacing.mark
+            self._marks, self._touched = [], set()
+            self._due = self._base.mark.at + self._spacing.checkpoint
+            self._next_mark = self._base.mark.at + self._spacing.mark
 
     def restart_after(self, at: int) -> None:
         """A new generation begins behind that place: forget what was kept of the one before."""
@@ -507,11 +573,12 @@ class Maker:
             with self._transaction(self._connection) as connection:
                 for table, place in (("checkpoint", "place"), ("chunk", "place"), ("stretch", "after")):
                     connection.execute(f"DELETE FROM {table} WHERE {place} > ?", (at,))
-                ((self._base,),) = connection.execute(
-                    "SELECT coalesce(max(place), ?) FROM checkpoint", (beginning_of(self._ledger).at,)
-                ).fetchall()
-                self._marks = [mark for mark in self._kept(connection).marks(self._base) if mark.at <= at]
-                self._due = self._base + self._spacing.checkpoint
+                kept = self._kept(connection)
+                self._base = kept.before(None)
+                # What was touched up to here, of what stays, was not counted apart from what goes.
+                self._is_whole_next = True
+                self._marks = [mark for mark in kept.marks(self._base.mark.at) if mark.at <= at]
+                self._due = self._base.mark.at + self._spacing.checkpoint
                 self._next_mark = at + self._spacing.mark
         except ERRORS:
             self.close()
@@ -522,6 +589,7 @@ class Maker:
             if not self._marks or self._marks[-1].at < self._at:
                 self._marks.append(self.noted)
             self._write(None)
+            self.reach = self.noted
 
     def close(self) -> None:
         """Let go of the file."""
@@ -543,11 +611,10 @@ class Maker:
             if self._bound is None:
                 return
             kept = self._kept(connection)
-            base = kept.before(None)
-            self._base = base.mark.at
+            base = self._base = kept.before(None)
             for table, place in (("checkpoint", "place"), ("chunk", "place"), ("stretch", "after")):
-                connection.execute(f"DELETE FROM {table} WHERE {place} > ?", (self._base,))
-            self._marks = kept.marks(self._base)
+                connection.execute(f"DELETE FROM {table} WHERE {place} > ?", (base.mark.at,))
+            self._marks = kept.marks(base.mark.at)
             self.reach = self._marks[-1] if self._marks else base.mark
             if resume and self.reach.position < self._ledger.head:
                 self._at, self._position, self._latest, self._anchor = base.mark
@@ -580,30 +647,37 @@ class Maker:
                 seal = self._recorder.seal(position)
                 if seal is None or position < self._position:
                     raise Unusable
-                if world is not None:
-                    self._keep(connection, world)
+                # With the world come the marks up to it, which stand behind the checkpoint before it.
+                after = self._base.mark.at
                 connection.execute(
-                    "INSERT OR REPLACE INTO stretch VALUES (?, ?)",
-                    (self._base, self._pack(_encode((self._base, self._marks)))),
+                    "INSERT OR REPLACE INTO stretch VALUES (?, ?)", (after, self._pack(_encode((after, self._marks))))
                 )
+                if world is not None:
+                    self._base = self._keep(connection, world)
                 self._bound = Bound(rules() + _pruned(self._ledger), position, seal.digest, self._position)
                 connection.execute("DELETE FROM bound")
                 connection.execute("INSERT INTO bound VALUES (?, ?, ?, ?)", self._bound)
         except (*ERRORS, StoreError):
             self.close()
 
-    def _keep(self, connection: sqlite3.Connection, world: World) -> None:
-        mark = self.noted
+    def _keep(self, connection: sqlite3.Connection, world: World) -> Directory:
+        base, mark = self._base, self.noted
+        entries = base.entries + len(self._touched)
+        rests = (
+            not self._is_whole_next
+            and base.depth < LONGEST_CHAIN
+            and entries <= OF_A_WHOLE * len(world.live)
+            and _Kept(connection, self._ledger, self._recorder).holds(base)
+        )
+        self._is_whole_next = False
+        chunks: dict[str, dict[str, int]] = {LIVE: {}, GONE: {}}
         for table in ("chunk", "checkpoint"):
             connection.execute(f"DELETE FROM {table} WHERE place = ?", (mark.at,))
-        live = ((resource.tags[0], _values(resource)) for resource in world.live.values())
-        gone = ((one[0].tag, one) for departed in world.departed.values() for one in departed.items())
-        live_chunks = -(-len(world.live) // self._spacing.chunk)
-        gone_chunks = -(-sum(map(len, world.departed.values())) // self._spacing.chunk)
-        for part, every, count in ((LIVE, live, live_chunks), (GONE, gone, gone_chunks)):
+        for part, kind, known in _parts(world, self._touched if rests else None):
+            count = chunks[part][kind] = -(-len(known) // self._spacing.chunk)
             sorted_out: list[list[Any]] = [[] for _ in range(count)]
-            for tag, one in every:
-                sorted_out[_chunk_of(tag, count)].append(one)
+            for one in known:
+                sorted_out[_chunk_of(one[0].tag, count)].append(one)
             for number, ones in enumerate(sorted_out):
                 inside = (mark.at, number, ones)
                 try:
@@ -611,13 +685,43 @@ class Maker:
                 except OverflowError:  # as in the ledger: these are decided just now, and have not been there yet
                     content = _encode(within_64_bits(inside))
                 connection.execute(
-                    "INSERT INTO chunk VALUES (?, ?, ?, ?)", (mark.at, part, number, self._pack(content))
+                    "INSERT INTO chunk VALUES (?, ?, ?, ?, ?)", (mark.at, part, kind, number, self._pack(content))
                 )
-        directory = Directory(mark, live_chunks, gone_chunks, sorted(world.controllers), sorted(world.listed))
+        directory = Directory(
+            mark,
+            base.mark if rests else None,
+            base.depth + 1 if rests else 0,
+            entries if rests else 0,
+            chunks,
+            {kind: next(iter(departed.values())).at for kind, departed in world.departed.items() if departed},
+            sorted(world.controllers),
+            sorted(world.listed),
+        )
         connection.execute(
             "INSERT INTO checkpoint VALUES (?, ?, ?, ?)",
             (mark.at, mark.latest, mark.anchor, self._pack(_encode(directory))),
         )
+        return directory
+
+
+def _parts(world: World, touched: set[Key] | None) -> Iterator[tuple[str, str, list[tuple[Key, Any]]]]:
+    """What is kept of a world, or of those in it that were touched: part, kind, and the names with what is known of them."""
+    live: dict[str, list[tuple[Key, Any]]] = {}
+    gone: dict[str, list[tuple[Key, Any]]] = {}
+    if touched is None:
+        for one in world.live.values():
+            live.setdefault(one.key.kind, []).append((one.key, one))
+        gone = {kind: list(departed.items()) for kind, departed in world.departed.items() if departed}
+    else:
+        for key in touched:
+            if (resource := world.live.get(key)) is not None:
+                live.setdefault(key.kind, []).append((key, resource))
+            elif key.kind in world.departed:
+                # One that is gone and forgotten is told of too: it may be live in an earlier checkpoint.
+                gone.setdefault(key.kind, []).append((key, world.departed[key.kind].get(key)))
+    for part, known_of in ((LIVE, live), (GONE, gone)):
+        for kind, known in known_of.items():
+            yield part, kind, known
 
 
 # ---- the file

@@ -205,7 +205,7 @@ class Ledger:
 
     def keeps(self, position: int) -> bool:
         """Whether what stands at a position belongs to the current generation. Its place is then what it ever was."""
-        return any(span.after < position and (span.upto is None or position <= span.upto) for span in self._spans)
+        return any(after < position <= upto for after, upto in self.stretches())
 
     def _found(self, query: DCBQuery | None, after: int) -> Iterator[DCBSequencedEvent]:
         for span in self._spans:
@@ -214,10 +214,10 @@ class Ledger:
             for found in self.recorder.read(query, after=max(span.after, after)):
                 if span.upto is not None and found.position > span.upto:
                     break
+                if found.position > self.head:
+                    return  # another has appended it since: an answer is of one moment
                 if found.event.type != GENERATION:
                     yield found
-                elif found.position > self._spans[-1].after:
-                    return  # another has begun a generation since: what comes behind is not the next of these
 
     def concerning(self, *keys: Key, types: Sequence[str] = ()) -> Iterator[Placed]:
         """The events that concern any of these resources, in order."""

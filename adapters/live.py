@@ -29,6 +29,7 @@ from adapters.intake import Intake, New
 from adapters.judging import Deciding, Judged
 from adapters.ledger import Ledger
 from adapters.ordering import Heads, Ordered, in_order
+from adapters.past import Past
 from adapters.ports import StoreError
 from adapters.snapshots import Snapshot, Snapshots
 from adapters.stores import backends
@@ -94,6 +95,7 @@ class Live:
         self._snapshots = Snapshots(backends.beside(address, "snapshots"), store.recorder)
         self._changes = Changes(backends.beside(address, "changes"))
         self._upkeep = Upkeep(store.recorder, address)
+        self.past = Past(self._snapshots)
         self._arrived: deque[New] = deque()
         self._wake = threading.Condition()
         self._turn = threading.RLock()  # whoever decides: the engine, or a command
@@ -283,7 +285,7 @@ class Live:
                 if deciding.ledger.generation != ledger.generation:
                     continue  # what was folded is superseded
                 last = ledger.position_of(ledger.count) if ledger.count else 0
-                for placed in ledger.events(after=(ledger.count, last)):
+                for placed in deciding.ledger.events(after=(ledger.count, last)):
                     judged.fold(placed.event, placed.data)
                 fresh = Deciding(
                     self._store.journal, deciding.ledger, judged, after=(judged.reading.at, deciding.ledger.head)

@@ -12,6 +12,7 @@ import gc
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from domain.events import Event
 from domain.world import Resource
 from projections.reading import Reading
 
-_LIST, _TUPLE, _DICT, _SET, _FROZEN_SET, _ORDERED, _AGAIN, _EVENT, _DIGITS = range(9)
+_LIST, _TUPLE, _DICT, _SET, _FROZEN_SET, _ORDERED, _AGAIN, _EVENT, _DIGITS, _RESOURCE = range(10)
 """What an array stands for, by its first number; from `_CLASSES` on it is an instance of the class with that number."""
 _CLASSES: Final = 16
 
@@ -35,6 +36,7 @@ _REMADE: Final = frozenset({("judge.Judge", "_feeds")})
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[tuple[str, list[str]]], Any]).decode
+_decode_resource = msgspec.msgpack.Decoder(Resource).decode
 
 
 def encode(reading: Reading) -> tuple[bytes, set[int]]:
@@ -121,6 +123,10 @@ class _Writer:
         return self._instance(kind, value)
 
     def _instance(self, kind: type, value: Any) -> list[Any]:
+        if kind is Resource and not self._upto:
+            # Most of what there is: in one step each, where no places are asked for.
+            with suppress(OverflowError):
+                return [_RESOURCE, _encode(value)]
         fields = _fields_of(value)
         name = _name_of(kind)
         packed = [self._number(kind, fields)]
@@ -185,6 +191,10 @@ class _Reader:
             return made
         if code == _FROZEN_SET:
             return frozenset(self._inside(packed))
+        if code == _RESOURCE:
+            resource = _decode_resource(packed[1])
+            self._seen.append(resource)
+            return resource
         return codec.decode(packed[1]) if code == _EVENT else int(packed[1])
 
     def _inside(self, packed: list[Any]) -> list[Any]:

@@ -317,7 +317,7 @@ def _resource_of(key: Key, state: State) -> Resource | None:
     """A resource that has a state's fields, for a history to go on from."""
     if not state.there:
         return None
-    resource = Resource(key, state.uid, 0, 0, seen_from_birth=False)
+    resource = Resource.begun(key, state.uid, 0, 0, seen_from_birth=False)
     resource.state, resource.revision, resource.fields = state.state, state.revision, dict(state.fields)
     return resource
 

@@ -127,6 +127,7 @@ class Remote:
             "kind": question.kinds,
             "namespace": question.namespaces,
             "name": question.name,
+            "selector": question.selector,
             "verb": question.verbs,
             "event": question.types,
             "refused": question.refused,
@@ -150,12 +151,12 @@ class Remote:
         return self._ask(_path("blame", key), at=at)
 
     def why(self, key: Key, member: str = "", at: str | None = None) -> Document:
-        """As `Answers.why`, of now: for a moment the whole log would be folded, and a daemon has better to do."""
-        if at is not None:
-            raise ServerError(
-                f"{self.address} tells why things are as they are now; with --at ask the ledger itself: --ledger FILE"
-            )
-        return self._ask(_path("why", key), member=member or None)
+        """As `Answers.why`."""
+        return self._ask(_path("why", key), member=member or None, at=at)
+
+    def ipset(self, name: str, node: str | None = None, at: str | None = None) -> Document:
+        """As `Answers.ipset`."""
+        return self._ask(f"ipsets/{quote(name, safe='')}", node=node, at=at)
 
     def changes(self) -> Iterator[Document]:
         """The changes of findings as they come, without end; a connection that is lost is taken up where it was.
@@ -208,6 +209,7 @@ class Remote:
                     "events": rows,
                     "continue": token,
                     "coverage": page["coverage"],
+                    **({"labels": page["labels"]} if "labels" in page else {}),
                 }
 
     def _ask(self, path: str, **asked: Any) -> Document:

@@ -28,7 +28,7 @@ from domain.resources import Key, Kind
 from domain.world import Resource
 from projections.findings.rule import ERROR, HEALED, OPEN, PENDING, UNKNOWN, Finding, short
 from projections.ipset_contents import should_contain
-from projections.reading import STANDINGS, Reading, resources_of, standing_in
+from projections.reading import Reading, looked_at, looks_at_those_that_name_it, resources_of, standing_in
 from projections.standing import Standing
 
 SCHEMA = "netledger/replay/v1"
@@ -149,23 +149,27 @@ def resource_document(resource: Resource, standing: Standing) -> dict[str, Any]:
 
 
 def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = None) -> list[dict[str, Any]]:
-    """The live resources of a kind as they were at a moment; at least that of a `key`, where one is asked for."""
+    """The live resources of a kind as they were at a moment; with a `key` just that one."""
     if store.checkpoints is None or not kind.served:
         # What belongs in an ipset follows from all that its owners ever wrote: no checkpoint holds that.
         reading = fold(store.ledger, moment).reading
         return [
             resource_document(resource, reading.standing(resource))
             for resource in reading.resources()
-            if resource.key.kind == kind.name
+            if resource.key.kind == kind.name and key in (None, resource.key)
         ]
-    if key is not None and kind.name not in STANDINGS:
+    kinds = looked_at(kind.name)
+    if key is not None and kinds == {kind.name}:
         one = store.checkpoints.resource_at(key, moment)
         return [resource_document(one, Standing())] if one is not None else []
-    world, _ = store.checkpoints.world_at(moment)
+    if key is not None and looks_at_those_that_name_it(kind.name):
+        world = store.checkpoints.world_about(key, kinds, moment)
+    else:
+        world, _ = store.checkpoints.world_at(moment, kinds)
     return [
         resource_document(resource, standing_in(world, resource))
         for resource in resources_of(world)
-        if resource.key.kind == kind.name
+        if resource.key.kind == kind.name and key in (None, resource.key)
     ]
 
 
@@ -299,7 +303,12 @@ def audit_id(record: str) -> str | None:
 
 
 def says(event: Event) -> str:
-    """What an event changed, in a few words."""
+    """What an event changed, in a few words, and what it was commanded for."""
+    said = _says(event)
+    return f"{said} (for: {event.purpose})".lstrip() if event.purpose else said
+
+
+def _says(event: Event) -> str:
     if event.type == REFUSED:
         return f"{event.attempted} refused: {event.reason}"
     if event.type == OBSERVED:
@@ -645,6 +654,7 @@ def timeline_row(position: int, event: Event, place: tuple[str, int] | None) -> 
         "says": says(event),
         "changed": {path: {"before": before, "after": after} for path, (before, after) in event.changed.items()},
         "reason": event.reason or None,
+        "purpose": event.purpose or None,
         "cause": event.cause or None,
         "audit_id": audit_id(event.record),
         "source": f"{place[0]}:{place[1]}" if place else None,

@@ -20,6 +20,7 @@ import msgspec
 
 from adapters import report
 from adapters.app import Store, span_of
+from adapters.label_selector import read_selector
 from adapters.ledger import Moment
 from adapters.sources.dialect import iso
 from adapters.stores import codec
@@ -49,6 +50,7 @@ COLUMNS = (
     "changed",
     "audit_id",
     "source",
+    "purpose",
 )
 """Of `-o csv`, and of every event in a document."""
 
@@ -65,13 +67,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """Which events, in which order, how many. What has several entries holds for any of them; what is empty, for all.
 
     `actors` are names, whole or as tables show them, or patterns with `*`; `kinds` are those of `domain/resources.py`;
-    `since` and `until` are both inclusive. A page that `token` goes on with keeps the times that the first page had.
+    `selector` is of labels (`label_selector.py`); `since` and `until` are both inclusive. A page that `token` goes on with
+    keeps the times that the first page had.
     """
 
     actors: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
     name: str | None = None
+    selector: str | None = None
     verbs: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     refused: bool = False
@@ -96,14 +100,20 @@ def events(store: Store, question: Question, coverage: dict[str, Any] | None = N
     """The events that a question is about: `events`, the token to `continue` with (`None` at the end), and `coverage`.
 
     `restarted` says that a new generation began since the page before, which changes nothing of what was shown, but, in
-    reverse, what would have come first. Without a `coverage` the document has what can be told at once.
+    reverse, what would have come first. Without a `coverage` the document has what can be told at once. Where labels were
+    asked for, `labels` says of which kinds the log shows any, and of which not: no event on these was looked at by them.
 
     Raises:
+        NotASelector: `question.selector` is none.
         NotAToken: `question.token` is of another question, or none.
         TokenOutlived: what comes behind it cannot be told.
         StoreError: the store cannot be read.
     """
-    return _document(store, question, _wanted(question), "", coverage)
+    document = _document(store, question, _wanted(question), "", coverage)
+    if question.selector is not None:
+        known, unknown = _trail_of(store).labelled()
+        document["labels"] = {"known": known, "unknown": unknown}
+    return document
 
 
 def history(
@@ -179,6 +189,7 @@ def _wanted(question: Question) -> Wanted:
         place=_one_of_places(question.kinds, question.namespaces) if question.kinds or question.namespaces else None,
         act=_one_of_acts(question) if question.verbs or question.types or question.refused else None,
         name=question.name,
+        labels=read_selector(question.selector) if question.selector is not None else None,
     )
 
 
@@ -209,7 +220,9 @@ def _on(key: Key) -> Wanted:
 
 def _digest(question: Question, about: str) -> bytes:
     """What a token is bound to: all but the page, and the times, which it holds itself."""
-    asked = msgspec.structs.replace(question, since=None, until=None, limit=None, token=None)
+    asked = msgspec.structs.asdict(msgspec.structs.replace(question, since=None, until=None, limit=None, token=None))
+    if question.selector is None:
+        del asked["selector"]  # tokens from before there was one go on
     return blake2b(msgspec.msgpack.encode((about, asked)), digest_size=8).digest()
 
 

@@ -1,9 +1,10 @@
 """Who did what to what, and when, for every event of a long ledger in a few bytes each: `LEDGER.trail`, beside it.
 
 Events lie in *segments* of some thousand, in the order of their positions. A segment keeps columns: which of its few
-*combinations* (actor, kind and namespace, what was done) each event has, which name, which time. What it says of itself
-(from when to when, whose, a filter of its names) tells nearly always whether it need be looked at, and only the events
-that are shown are then read from the ledger. Superseded events are in it too; who asks says which stretches count.
+*combinations* (actor, kind and namespace, what was done) each event has, which name, which time, which labels
+(`trail_labels.py`). What it says of itself (from when to when, whose, a filter of its names and labels) tells nearly always
+whether it need be looked at, and only the events that are shown are then read from the ledger. Superseded events are in it
+too; who asks says which stretches count.
 
 The file follows from the log: it is added to while a log is judged and when a question finds it behind, and whatever is
 wrong with it, it is thrown away and made again. What it lacks a question holds in memory. `trail.py` asks it.
@@ -16,10 +17,10 @@ import sys
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from functools import cached_property
+from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import cached_property, lru_cache
 from hashlib import blake2b
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from zlib import crc32
@@ -27,20 +28,23 @@ from zlib import crc32
 import msgspec
 import zstandard
 
+from adapters import pruned, trail_labels
 from adapters.disposable import ERRORS, Unusable, begun, is_damage, opened, throw_away
+from adapters.label_selector import Selector
 from adapters.ledger import Ledger
 from adapters.ports import Recorder, StoreError
 from adapters.stores import codec
 from adapters.stores.event_block import inflate
-from domain.events import GENERATION, REFUSED, SCHEMA_VERSION, Event
+from adapters.trail_labels import MARK, Column, Does, Labels, Shown, Turn, turn_of
+from domain.events import GENERATION, REFUSED, SCHEMA_VERSION, Changes, Event
 from domain.operations import REFUSED as REFUSED_BY_API_SERVER
 from domain.operations import OrderKey
 from domain.resources import Key
 from domain.world import World
 
-VERSION: Final = 1
+VERSION: Final = 2
 SEGMENT_EVENTS: Final = 32_768
-"""At most 65,536: what is counted within a segment has two bytes."""
+"""At most 65,535: what is counted within a segment has two bytes."""
 ANCHOR_EVENTS: Final = 256
 """For so many events the highest revision is kept."""
 WRITE_EVENTS: Final = 4_096
@@ -48,6 +52,8 @@ WRITE_EVENTS: Final = 4_096
 WRITE_SEGMENTS: Final = 8
 """How many segments are made before they are written, in one transaction."""
 LEVEL: Final = 3
+FEW_NAMES: Final = 500
+"""Up to so many are looked for in a segment's filter first; more are quicker compared with all of its names."""
 FILTER_BITS: Final = 10
 """Bits in a segment's filter for each of its names: of a hundred names that it does not have, one seems to be there."""
 
@@ -95,6 +101,8 @@ class Wanted(NamedTuple):
     place: Callable[[Place], bool] | None = None
     act: Callable[[Act], bool] | None = None
     name: str | None = None
+    labels: Selector | None = None
+    """What is chosen by the labels that the log had shown by then."""
     since: int | None = None
     until: int | None = None
 
@@ -182,6 +190,10 @@ class About(msgspec.Struct, array_like=True):
     actors: list[int]
     places: list[int]
     acts: list[int]
+    labelled: list[int]
+    """The places of events of which the labels are known."""
+    sets: int
+    """How many sets of labels its events have."""
     checks: list[int]
     """CRC-32 of each part as it is kept."""
 
@@ -201,9 +213,10 @@ class Bound(msgspec.Struct, array_like=True):
 
 # The parts of a segment: the place of each in `About.checks`.
 POSITIONS, COMBINATIONS, COMBINED, NAMES, COUNTS, NAMED, TIMES, FILTER = range(8)
+LABELLED, LABELS, LABEL_COUNTS, LABEL_SETS = range(8, 12)
 _AS_THEY_ARE: Final = frozenset({NAMED, FILTER})
 """Parts that no packing makes smaller."""
-PARTS: Final = 8
+PARTS: Final = 12
 """The id of a part is that of its segment times this, and its own."""
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -225,6 +238,10 @@ class Reach(Protocol):
         """0 and 0, or up to where it was pruned."""
         ...
 
+    def stretches(self) -> list[Stretch]:
+        """Which positions belong to the current generation."""
+        ...
+
 
 class Trail:
     """That of one ledger; safe to ask from several threads. Nothing here fails because of its file."""
@@ -234,12 +251,13 @@ class Trail:
     ) -> None:
         """`recorder` is the ledger's; `path` is where it is kept (`backends.beside`), `None` where it is not."""
         self.path = path
+        self.segment_events = segment_events
         self._ledger = ledger
         self._recorder = recorder
-        self._segment_events = segment_events
         self._lock = threading.Lock()
         self._stored = _Stored()
         self._tail: _Tail | None = None
+        self._base: dict[tuple[Place, bytes], Labels | None] | None = None
 
     def page(self, wanted: Wanted, limit: int | None = None, *, reverse: bool = False) -> list[int]:
         """The positions of the first events that match, or of the last, the last first. Raises the recorder's errors."""
@@ -285,6 +303,17 @@ class Trail:
     def known(self) -> tuple[list[str], list[Act]]:
         """Everyone who did something, superseded or not, and everything that was done. Raises the recorder's errors."""
         return self._answered(lambda asked: (list(asked.words.actors), list(asked.words.acts)))
+
+    def labelled(self) -> tuple[list[str], list[str]]:
+        """The kinds of which the log shows labels, and the others of which it has events. Raises the recorder's errors."""
+
+        def answer(asked: _Asked) -> tuple[list[str], list[str]]:
+            places = asked.words.places
+            there = {places[place][0] for segment in asked.segments for place in segment.about.places}
+            known = {places[place][0] for segment in asked.segments for place in segment.about.labelled}
+            return sorted(known), sorted(there - known)
+
+        return self._answered(answer)
 
     def first_behind(self, revision: int, stretches: Sequence[Stretch]) -> int | None:
         """The position of the first event in these stretches that is anchored behind a revision; `None` for none."""
@@ -367,7 +396,7 @@ class Trail:
             connection.execute("COMMIT")
         with suppress(*ERRORS, StoreError):
             if tail.follows_a_part:
-                tail = _Tail(tail.stored, self._segment_events, over=True)
+                tail = _Tail(self, tail.stored, over=True)
                 tail.read_on(self._recorder, self._ledger.head)
             self.write(tail, whole=True)
             self._tail = None
@@ -380,10 +409,17 @@ class Trail:
         tail = self._tail
         if tail is None or tail.stored.content != stored.content:
             is_far_behind = self._ledger.head - stored.reach >= WRITE_EVENTS
-            tail = self._tail = _Tail(stored, self._segment_events, over=is_far_behind)
-        tail.read_on(self._recorder, self._ledger.head)
-        kept = [Segment(about, _part_in(connection, number, about)) for number, about in enumerate(tail.before)]
-        return _Asked(tail.words, [*kept, *tail.segments()])
+            tail = self._tail = _Tail(self, stored, over=is_far_behind)
+        try:
+            tail.read_on(self._recorder, self._ledger.head)
+            return _Asked(tail.words, [*self._kept(connection, tail.before), *tail.segments()])
+        except ERRORS:
+            self._tail = None  # it may have taken in a part of it
+            raise
+
+    @staticmethod
+    def _kept(connection: sqlite3.Connection | None, abouts: Sequence[About]) -> list[Segment]:
+        return [Segment(about, _part_in(connection, number, about)) for number, about in enumerate(abouts)]
 
     def _read(self, connection: sqlite3.Connection | None) -> _Stored:
         """What the file says of itself, if it was made from this log: a log only grows, what stood there stands there."""
@@ -424,7 +460,50 @@ class Trail:
         except ERRORS as error:
             if self.path is not None and is_damage(error):
                 throw_away(self.path)
-        return _Tail(stored, self._segment_events, over=True)
+        return _Tail(self, stored, over=True)
+
+    def labels_before(
+        self, entries: Iterable[bytes], words: Words, behind: Sequence[About], done: Sequence[Packed]
+    ) -> dict[bytes, Labels | None]:
+        """What the log had shown of the labels of names, by the last event on each in the segments before.
+
+        Raises `ERRORS`, and `StoreError`.
+        """
+        found: dict[bytes, Labels | None] = {}
+        wanted = set(entries)
+        stretches = self.told_of()
+        with self._connected() if behind and wanted else nullcontext() as connection:
+            segments = [*self._kept(connection, behind), *(Segment(about, _part_of(parts)) for about, parts in done)]
+            for segment in reversed(segments):
+                if not wanted:
+                    return found
+                if _touches(segment.about, stretches):
+                    some = segment.labels_of(wanted, stretches)
+                    found |= some
+                    wanted.difference_update(some)
+        base = self._labels_of_base() if wanted else {}
+        for entry in wanted:
+            name, _, place = entry.rpartition(b"/")
+            found[entry] = base.get((words.places[int(place)], name))
+        return found
+
+    def told_of(self) -> list[Stretch]:
+        """The stretches in which every event of the current generation is there still."""
+        *before, (after, _) = self._ledger.stretches()
+        floor = self._ledger.start[1]
+        stretches = [*before, (after, sys.maxsize)]
+        return [(max(after, floor), upto) for after, upto in stretches if upto > floor]
+
+    def _labels_of_base(self) -> dict[tuple[Place, bytes], Labels | None]:
+        """Those of what was there where the ledger was pruned."""
+        if self._base is None:
+            base = self._recorder.base()
+            live = pruned.read(base).restored().world.live if base is not None else {}
+            self._base = {
+                ((key.kind, key.namespace), _name(key.name)): trail_labels.labels_of(resource)
+                for key, resource in live.items()
+            }
+        return self._base
 
     def write(self, tail: _Tail, *, whole: bool) -> None:
         """Put the full segments of a tail behind what is in the file, or all of it. Raises `StoreError` and `ERRORS`."""
@@ -482,7 +561,11 @@ class Maker:
             return
         if position > self._tail.reach + 1:
             self.read_on(position - 1)  # positions were skipped, or hold what is superseded, or what nobody told of
-        self._tail.add(event, position)
+        try:
+            self._tail.add(event, position)
+        except (*ERRORS, StoreError):
+            self.is_kept = False
+            return
         if len(self._tail.done) >= WRITE_SEGMENTS:
             self._write(whole=False)
 
@@ -495,7 +578,11 @@ class Maker:
     def read_on(self, upto: int) -> None:
         """Take in what the log itself holds up to a position."""
         while self.is_kept and self._tail.reach < upto:
-            self._tail.read_on(self._trail._recorder, upto, WRITE_SEGMENTS)
+            try:
+                self._tail.read_on(self._trail._recorder, upto, WRITE_SEGMENTS)
+            except ERRORS:
+                self.is_kept = False
+                return
             if len(self._tail.done) >= WRITE_SEGMENTS:
                 self._write(whole=False)
 
@@ -530,13 +617,14 @@ class _Stored:
 class _Tail:
     """What comes behind what a file holds: full segments, and what is gathered for the next."""
 
-    def __init__(self, stored: _Stored, segment_events: int, *, over: bool) -> None:
+    def __init__(self, trail: Trail, stored: _Stored, *, over: bool) -> None:
         """`over` says that it takes the place of the file's last segment, where that is not full."""
+        self._trail = trail
         self.stored = stored
         self.before = list(stored.segments)
         """The segments of the file that it stands behind."""
         self.began = self.reach = stored.reach
-        self.follows_a_part = bool(self.before) and self.before[-1].events < segment_events
+        self.follows_a_part = bool(self.before) and self.before[-1].events < trail.segment_events
         if over and self.follows_a_part:
             self.began = self.reach = self.before.pop().first - 1
             self.follows_a_part = False
@@ -548,7 +636,6 @@ class _Tail:
         for some in stored.words:
             self.words.add(some)
         self.words_kept = self.words.count()
-        self._size = segment_events
         self._next = _Gathered()
         self._shown: tuple[int, Packed] | None = None
 
@@ -557,19 +644,28 @@ class _Tail:
         if event.type != GENERATION:
             self._next.add(event, position)
             self.added += 1
-            if len(self._next.positions) == self._size:
-                self.done.append(self._next.packed(self.words))
-                self._next = _Gathered()
+            if len(self._next.positions) == self._trail.segment_events:
+                self.done.append(self._packed())
+                self._next = self._next.following()
         self.reach = position
+
+    def _packed(self) -> Packed:
+        """What is gathered, as it is kept."""
+        return self._next.packed(
+            self.words,
+            self._trail.told_of(),
+            lambda entries: self._trail.labels_before(entries, self.words, self.before, self.done),
+        )
 
     def read_on(self, recorder: Recorder, upto: int, segments: int | None = None) -> None:
         """Take in what the log has up to a position, and stop when so many segments are full."""
         if self.reach >= upto:
             return
         for found in recorder.between(None, self.reach, upto):
-            event = _decode_lean(found.event.data)
+            data = found.event.data
+            event = _decode_labelled(data) if MARK in data else _decode_lean(data)
             if event.schema > SCHEMA_VERSION:
-                codec.decode(found.event.data)  # which says so
+                codec.decode(data)  # which says so
             self.add(event, found.position)
             if segments is not None and len(self.done) >= segments:
                 return
@@ -581,13 +677,13 @@ class _Tail:
             yield Segment(about, _part_of(parts))
         if count := len(self._next.positions):
             if self._shown is None or self._shown[0] != self.reach:
-                self._shown = self.reach, self._next.packed(self.words)
+                self._shown = self.reach, self._packed()
             assert count == self._shown[1][0].events
             yield Segment(self._shown[1][0], _part_of(self._shown[1][1]))
 
     def taken(self, *, whole: bool) -> list[Packed]:
         """The full segments, and the last one as it is where all is wanted."""
-        last = [self._next.packed(self.words)] if whole and self._next.positions else []
+        last = [self._packed()] if whole and self._next.positions else []
         return [*self.done, *last]
 
     def went_on(self, stored: _Stored) -> None:
@@ -603,7 +699,8 @@ Packed = tuple[About, list[bytes]]
 class _Gathered:
     """The events of a segment to be."""
 
-    def __init__(self) -> None:
+    def __init__(self, stretches: list[Stretch] | None = None, known: dict[bytes, Labels | None] | None = None) -> None:
+        """`known` are labels from before it, by name, as long as these stretches are those that count."""
         self.positions: list[int] = []
         self._times: list[int] = []
         self._anchors: list[int] = []
@@ -611,8 +708,21 @@ class _Gathered:
         self._combinations: dict[tuple[Any, ...], int] = {}
         self._named: list[int] = []
         self._names: dict[Key, int] = {}
+        self._turns: dict[int, Turn] = {}
+        self._stretches = stretches
+        self._column = Column(known or {})
+
+    def following(self) -> _Gathered:
+        """The next, which knows what is known by now: it has to look up the fewer. This one is packed."""
+        known: dict[bytes, Labels | None] = {
+            entry: labels for entry, labels in self._column.known.items() if labels is not None
+        }
+        return _Gathered(self._stretches, known)
 
     def add(self, event: Event | _Lean, position: int) -> None:
+        changed: Changes = getattr(event, "changed", {})  # `_Lean` is of one that moves no label
+        if (turn := turn_of(event, changed)) is not None:
+            self._turns[len(self.positions)] = turn
         self.positions.append(position)
         self._times.append(event.time)
         self._anchors.append(_anchor(event.order))
@@ -622,8 +732,13 @@ class _Gathered:
         self._combined.append(combinations.setdefault(said, len(combinations)))
         self._named.append(names.setdefault(key, len(names)))
 
-    def packed(self, words: Words) -> Packed:
-        """It as it is kept."""
+    def packed(
+        self,
+        words: Words,
+        stretches: list[Stretch],
+        labels_before: Callable[[Iterable[bytes]], dict[bytes, Labels | None]],
+    ) -> Packed:
+        """It as it is kept. `labels_before` tells what was known of names that begin before these events."""
         first, last, events = self.positions[0], self.positions[-1], len(self.positions)
         since, until = min(self._times), max(self._times)
         combinations: dict[tuple[int, int, int], int] = {}
@@ -645,6 +760,9 @@ class _Gathered:
         for offset, number_of_name in enumerate(self._named):
             named[name[number_of_name]].append(offset)
         times = array("I" if until - since < 1 << 32 else "Q", [time - since for time in self._times])
+        labels = self._labelled(entries, stretches, labels_before)
+        sets = dict(sorted(labels.words.items()))
+        places = [words.place((key.kind, key.namespace)) for key in self._names]
         is_dense = last - first + 1 == events
         inside = [
             b"" if is_dense else _bytes(array("Q", [position - first for position in self.positions])),
@@ -654,7 +772,11 @@ class _Gathered:
             _bytes(array("H", map(len, named))),
             _bytes(array("H", chain.from_iterable(named))),
             _planes(_bytes(times), times.itemsize),
-            _filter({_name(key.name) for key in self._names}),
+            _filter({_name(key.name) for key in self._names} | sets.keys()),
+            _bytes(labels.numbers) if labels.count else b"",
+            b"\0" + b"".join(word + b"\0" for word in sets),
+            _bytes(array("H", map(len, sets.values()))),
+            _bytes(array("H", chain.from_iterable(sets.values()))),
         ]
         parts = [one if part in _AS_THEY_ARE else _pack(one) for part, one in enumerate(inside)]
         about = About(
@@ -667,9 +789,37 @@ class _Gathered:
             sorted({actor for actor, _, _ in combinations}),
             sorted({place for _, place, _ in combinations}),
             sorted({act for _, _, act in combinations}),
+            sorted({places[name] for name, shown in zip(self._named, labels.numbers, strict=True) if shown}),
+            labels.count,
             [crc32(part) for part in parts],
         )
         return about, parts
+
+    def _labelled(
+        self,
+        entries: Sequence[bytes],
+        stretches: list[Stretch],
+        labels_before: Callable[[Iterable[bytes]], dict[bytes, Labels | None]],
+    ) -> Column:
+        """The labels of each event. What is superseded is never shown, and of what was pruned too little is there."""
+        if self._stretches != stretches:
+            self._stretches, self._column = stretches, Column({})  # what was known may rest on what counts no more
+        column = self._column
+        start = len(column.numbers)
+        new = [(entries[name], self._turns.get(offset)) for offset, name in enumerate(self._named[start:], start)]
+        counts = [True] * len(new)
+        if new and not any(after < self.positions[start] and self.positions[-1] <= upto for after, upto in stretches):
+            counts = [any(after < one <= upto for after, upto in stretches) for one in self.positions[start:]]
+        first: dict[bytes, Turn | None] = {}
+        for (entry, turn), is_one in zip(new, counts, strict=True):
+            if is_one and entry not in column.known:
+                first.setdefault(entry, turn)
+        says = (Does.SHOWS_ALL, Does.FORGETS)
+        if missing := [entry for entry, turn in first.items() if turn is None or turn.does not in says]:
+            column.known |= labels_before(missing)
+        for (entry, turn), is_one in zip(new, counts, strict=True):
+            column.add(entry, turn, counts=is_one)
+        return column
 
 
 def _act(operation: str, type: str, outcome: str, follows: bool) -> Act:
@@ -697,10 +847,19 @@ class _Lean(msgspec.Struct):
     operation: str = ""
     outcome: str = ""
     cause: str = ""
+    attempted: str = ""
+    leads_to: str = ""
     order: OrderKey | None = None
 
 
+class _Labelled(_Lean):
+    """The same of one that may move labels."""
+
+    changed: Changes = {}
+
+
 _decode_lean = msgspec.msgpack.Decoder(_Lean).decode
+_decode_labelled = msgspec.msgpack.Decoder(_Labelled).decode
 
 
 # ---- looking
@@ -728,6 +887,83 @@ class Segment:
         """When each event was, behind the earliest of them."""
         code, size = ("I", 4) if self.about.until - self.about.since < 1 << 32 else ("Q", 8)
         return _array(code, _from_planes(self._part(TIMES), size), self.about.events)
+
+    @cached_property
+    def labelled(self) -> array[int]:
+        """The labels of each event, by number in `labels`; 0 where they are not known."""
+        numbers = _array("H", self._part(LABELLED), self.about.events if self.about.labelled else 0)
+        return numbers or array("H", bytes(2 * self.about.events))
+
+    def chosen(self, selector: Selector) -> set[int]:
+        """The numbers of the sets of labels that are chosen."""
+        words = [(trail_labels.words_of(one), one.wanted) for one in selector.requirements]
+        for some, wanted in words:
+            if wanted and not any(self.may_have(_probes(word)) for word in some):
+                return set()
+        found: set[int] | None = None
+        for some, wanted in sorted(words, key=lambda one: not one[1]):
+            having = chain.from_iterable(map(self._sets_with, some))
+            if not wanted:
+                found = (set(range(1, self.about.sets + 1)) if found is None else found).difference(having)
+            else:
+                found = set(having) if found is None else found.intersection(having)
+            if not found:
+                break
+        return found or set()
+
+    def _sets_with(self, word: bytes) -> Sequence[int]:
+        """The numbers of the sets that have a word."""
+        place = self._label_words.find(b"\0" + word + b"\0")
+        if place < 0:
+            return ()
+        number = self._label_words.count(b"\0", 0, place)
+        ends, sets = self._label_sets
+        return sets[ends[number - 1] if number else 0 : ends[number]]
+
+    @cached_property
+    def _label_words(self) -> bytes:
+        return self._part(LABELS)
+
+    @cached_property
+    def _label_sets(self) -> tuple[list[int], array[int]]:
+        """Where those of each word end, and all of them."""
+        return list(accumulate(_array("H", self._part(LABEL_COUNTS)))), _array("H", self._part(LABEL_SETS))
+
+    @cached_property
+    def labels(self) -> list[Shown]:
+        """The sets of labels there are, from number 1 on."""
+        ends, sets = self._label_sets
+        words = self._label_words[1:-1].split(b"\0") if ends else []
+        begins = [0, *ends]
+        return trail_labels.sets_of(
+            ((word, sets[begins[number] : begins[number + 1]]) for number, word in enumerate(words)), self.about.sets
+        )
+
+    def labels_of(self, entries: set[bytes], stretches: Sequence[Stretch]) -> dict[bytes, Labels | None]:
+        """Of those of these names that it has an event on: the labels known behind the last within the stretches."""
+        if len(entries) <= FEW_NAMES:
+            entries = {entry for entry in entries if self.may_have(_probes(entry.rpartition(b"/")[0]))}
+        if not entries:
+            return {}
+        found: dict[bytes, Labels | None] = {}
+        there = [
+            (number, entry) for number, entry in enumerate(self._part(NAMES)[1:-1].split(b"\0")) if entry in entries
+        ]
+        if not there:
+            return found
+        about = self.about
+        counts, named = _array("H", self._part(COUNTS)), _array("H", self._part(NAMED), about.events)
+        ends = list(accumulate(counts))
+        is_whole = any(after < about.first and about.last <= upto for after, upto in stretches)
+        positions = [] if is_whole else self.positions_of(range(about.events))
+        for number, entry in there:
+            for offset in reversed(named[ends[number] - counts[number] : ends[number]]):
+                if is_whole or any(after < positions[offset] <= upto for after, upto in stretches):
+                    number_of_set = self.labelled[offset]
+                    shown = self.labels[number_of_set - 1] if number_of_set else None
+                    found[entry] = None if shown is None or shown.last else shown.labels
+                    break
+        return found
 
     def place_of(self, offset: int) -> tuple[int, int]:
         """Position and time of an event."""
@@ -821,6 +1057,14 @@ class _Asked(NamedTuple):
                     offsets = [offset for offset, one in enumerate(combined) if one in fitting]
                 else:
                     offsets = [offset for offset in offsets if combined[offset] in fitting]
+            if wanted.labels is not None:
+                if not (chosen := segment.chosen(wanted.labels)):
+                    continue
+                labelled = segment.labelled
+                if offsets == range(about.events):
+                    offsets = [offset for offset, one in enumerate(labelled) if one in chosen]
+                else:
+                    offsets = [offset for offset in offsets if labelled[offset] in chosen]
             found = _within(segment, wanted, offsets)
             if found:
                 yield segment, found[::-1] if reverse else found
@@ -857,6 +1101,7 @@ def _name(name: str) -> bytes:
     return name.encode().replace(b"\0", b"\xff")
 
 
+@lru_cache(maxsize=1 << 16)
 def _probes(name: bytes) -> tuple[int, ...]:
     digest = blake2b(name, digest_size=16).digest()
     return tuple(int.from_bytes(digest[start : start + 4], "little") for start in range(0, 16, 4))

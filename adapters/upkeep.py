@@ -16,7 +16,7 @@ from adapters.checkpoints import Checkpoints
 from adapters.ledger import START, Ledger
 from adapters.ports import Recorder
 from adapters.stores.backends import beside
-from adapters.trail_index import SEGMENT_EVENTS, Trail
+from adapters.trail_index import SEGMENT_EVENTS, Stretch, Trail
 
 SECONDS: Final = 1.0
 """How often it looks."""
@@ -39,6 +39,9 @@ class _Growing:
     @property
     def head(self) -> int:
         return self._recorder.head()
+
+    def stretches(self) -> list[Stretch]:
+        return Ledger(self._recorder).stretches()
 
 
 class Upkeep:
@@ -95,6 +98,6 @@ class Upkeep:
         elif head > self._trail_upto:
             self.trail.known()  # what is new is held in memory, and written down when it is much
         self._trail_upto = head
-        if head - self._checkpoints_upto >= (1 if everything else CHECKPOINT_EVENTS):
-            Checkpoints(self._checkpoints_path, Ledger(self._recorder), self._recorder).catch_up()
+        behind = head - self._checkpoints_upto >= (1 if everything else CHECKPOINT_EVENTS)
+        if behind and Checkpoints(self._checkpoints_path, Ledger(self._recorder), self._recorder).catch_up():
             self._checkpoints_upto = head

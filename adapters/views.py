@@ -12,10 +12,15 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapters.ports import StoreError
 from adapters.stores.backends import beside
+
+if TYPE_CHECKING:
+    from adapters.app import Store
+    from adapters.judging import Judged
+    from adapters.ledger import Moment
 
 VERSION = 3
 
@@ -111,6 +116,13 @@ class Views:
         with self._connected() as connection:
             found: dict[str, Any] = json.loads(connection.execute("SELECT document FROM coverage").fetchone()[0])
             return found
+
+    @contextmanager
+    def judged(self, store: Store, moment: Moment | None = None) -> Iterator[Judged]:
+        """All that is folded: no file keeps it, so the log is."""
+        from adapters.judging import fold
+
+        yield fold(store.ledger, moment)
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of all tables, for comparing two of them."""

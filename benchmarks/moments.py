@@ -42,8 +42,10 @@ BATCH_EVENTS = 20_000
 class Life:
     """What goes on in a cluster of so many VPCs, subnets in each of them and pods in each of these."""
 
-    def __init__(self, random: Random, vpcs: int, subnets: int, pods: int) -> None:
+    def __init__(self, random: Random, vpcs: int, subnets: int, pods: int, *, labels: bool = False) -> None:
+        """With `labels`, pods and addresses bear some, as kube-ovn and a Deployment put them on; some are one pod's own."""
         self._random = random
+        self._labels = labels
         self._revision = 0
         self._time = FIRST
         self._vpcs = [Key("vpc", "", f"tenant-{number:03d}") for number in range(vpcs)]
@@ -90,10 +92,17 @@ class Life:
         address = f"10.{self._serial >> 16 & 255}.{self._serial >> 8 & 255}.{self._serial & 255}"
         named = "metadata.annotations[ovn.kubernetes.io/{}]".format
         self._pods.append((pod, ip, (subnet, vpc)))
-        yield self._event("PodCreated", pod, {"status.phase": (None, "Pending"), "spec.nodeName": (None, "worker-1")})
+        made: Changes = {"status.phase": (None, "Pending"), "spec.nodeName": (None, "worker-1")}
+        own = {"app": f"app-{self._serial % 40}", "pod-template-hash": f"{self._serial // 500:x}", "serial": pod.name}
+        yield self._event("PodCreated", pod, {**made, **self._labelled(own)})
         yield self._event("PodNetworkAllocated", pod, {named("ip_address"): (None, address)}, subnet)
         fields = {"spec.subnet": subnet.name, "spec.v4IpAddress": address, "spec.podName": pod.name}
-        yield self._event("IPAllocated", ip, {path: (None, value) for path, value in fields.items()}, subnet, vpc)
+        allocated: Changes = {path: (None, value) for path, value in fields.items()}
+        labels = {"ovn.kubernetes.io/subnet": subnet.name, "ovn.kubernetes.io/node-name": "worker-1", subnet.name: ""}
+        yield self._event("IPAllocated", ip, {**allocated, **self._labelled(labels)}, subnet, vpc)
+
+    def _labelled(self, labels: dict[str, str]) -> Changes:
+        return {f"metadata.labels[{label}]": (None, value) for label, value in labels.items() if self._labels}
 
     def _end(self, gone: tuple[Key, Key, tuple[Key, Key]]) -> Iterator[Event]:
         pod, ip, (subnet, vpc) = gone
@@ -112,9 +121,11 @@ class Life:
         )  # fmt: skip
 
 
-def build(path: Path, events: int, *, vpcs: int = 20, subnets: int = 10, pods: int = 20) -> list[Key]:
+def build(
+    path: Path, events: int, *, vpcs: int = 20, subnets: int = 10, pods: int = 20, labels: bool = False
+) -> list[Key]:
     """A ledger of so many events, at most 2 x `vpcs` x `subnets` x `pods` live resources beside these; their names."""
-    life = Life(Random(7), vpcs, subnets, pods).events()
+    life = Life(Random(7), vpcs, subnets, pods, labels=labels).events()
     names: dict[Key, None] = {}
     with SQLiteFile(path) as file:
         recorder = SQLiteRecorder(file)

@@ -471,7 +471,7 @@ def stepping(ground: Ground) -> list[Comparison]:
     with that guard as the condition; each step is taken from the same state again.
     """
     world, key = World(), SHOP
-    resource = Resource(key, "22a1bbf6", 1, 1, seen_from_birth=True)
+    resource = Resource.begun(key, "22a1bbf6", 1, 1, seen_from_birth=True)
     resource.state = state = vpc.GUARDED
     world.live[key] = resource
     lifecycle, steps = vpc.LIFECYCLE, ground.sizes.steps
@@ -676,8 +676,10 @@ def asking_the_trail(ground: Ground) -> list[Comparison]:
     """Questions about who did what, of a long made-up log, and of a real one beside reading it through: see `trail`."""
     path = ground.folder / "asked.ledger"
     events = ground.sizes.long_events
-    names = moments.build(path, events)
-    found = trail.measure(path, names, path.with_name(f"{path.name}.trail"), questions=min(200, events // 1000))
+    names = moments.build(path, events, labels=True)
+    found = trail.measure(
+        path, names, Path(f"{path}.trail"), Path(f"{path}.checkpoints"), questions=min(200, events // 1000)
+    )
     log = ground.log("relevant", ground.sizes.lines)
     beside = trail.beside_the_log(log, ground.kept("relevant"))
     slowest = sorted(1000 * taken["p95"] for taken in found["seconds"].values())

@@ -53,7 +53,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Something that somebody wants to happen and that may still be refused.
 
     `event` is the past-tense type that it would be; `fields` are what the object would have set; `time` is
-    microseconds since 1970; `identity` makes the same command given twice one event.
+    microseconds since 1970; `identity` makes the same command given twice one event; `purpose` is what it is for, in
+    somebody's words.
     """
 
     event: str
@@ -63,6 +64,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     time: int
     uid: str = ""
     fields: Fields = {}
+    purpose: str = ""
 
 
 def decide(world: World, operation: Operation) -> list[Event]:
@@ -110,6 +112,7 @@ def decide_command(world: World, command: Command) -> list[Event]:
         "time": command.time,
         "actor": command.actor,
         "operation": COMMAND,
+        "purpose": command.purpose,
         "tags": _boundary(world, vocabulary, command.key, before, fields),
     }
     if reason is not None:
@@ -454,7 +457,7 @@ def _follow(event: Event, kind: str, resources: Iterable[Resource], cause: str =
 def _made_with(vocabulary: Vocabulary, event: Event) -> Iterator[Event]:
     """What an object's creation is beside itself, by what it was made with."""
     assert vocabulary.made_with is not None, "only kinds that have one come here"
-    newborn = Resource(event.key, event.uid, 0, event.time, seen_from_birth=True)
+    newborn = Resource.begun(event.key, event.uid, 0, event.time, seen_from_birth=True)
     newborn.fields = {path: after for path, (_, after) in event.changed.items()}
     newborn.state = vocabulary.lifecycle.leads_to(ABSENT, vocabulary.begun)
     if happened := vocabulary.made_with(newborn.fields):
@@ -504,7 +507,7 @@ def _leaked_at_birth(world: World, event: Event) -> Iterator[Event]:
     fields = {path: after for path, (_, after) in event.changed.items()}
     if event.leads_to != ip.STRANDED or not _pod_is_gone(world, event.key, fields):
         return
-    newborn = Resource(event.key, event.uid, 0, event.time, seen_from_birth=True)
+    newborn = Resource.begun(event.key, event.uid, 0, event.time, seen_from_birth=True)
     newborn.state, newborn.fields = ip.STRANDED, fields
     yield from _follow(event, "IPLeaked", [newborn])
 
@@ -561,7 +564,7 @@ def _configured_before(world: World, event: Event) -> Iterator[Event]:
     """eip-add may run before the EIP's address is in its spec: then the write that names the address makes it ready."""
     resource = world.get(event.key)
     began = resource is None or resource.uid != event.uid
-    after = Resource(event.key, event.uid, 0, event.time, seen_from_birth=began)
+    after = Resource.begun(event.key, event.uid, 0, event.time, seen_from_birth=began)
     after.fields = {} if resource is None or began else dict(resource.fields)
     for path, (_, value) in event.changed.items():
         after.fields[path] = value

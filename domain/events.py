@@ -60,7 +60,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     identifies the evidence; `cause` names the event that this one follows from ("VPCRemoved vpc:shop"), where it is
     not a record's own; `evidence` names the other records that show the same operation.
 
-    A refusal says what was `attempted`, the `reason`, and the state it `leads_to`; an observation says its `outcome`.
+    A refusal says what was `attempted`, the `reason`, and the state it `leads_to`; an observation says its `outcome`. What
+    somebody gave as the reason for a command is its `purpose`, admitted or refused.
     """
 
     type: str
@@ -84,6 +85,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: int = 0
     tags: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
+    purpose: str = ""
     schema: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)  # a factory's value is always written out
 
     @property

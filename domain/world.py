@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
+
 from domain import lifecycle
 from domain.events import OBSERVED, REFUSED, RUNS, TESTIMONIES, Event, Vocabulary
 from domain.ipset import LISTED
@@ -26,58 +28,43 @@ DEPARTED_KEPT = 4_000
 _OWN_KINDS = frozenset({kind.name for kind in KINDS if kind.group})
 
 
-class Resource:
+class Resource(msgspec.Struct, array_like=True, eq=False):
     """One live object. `at` numbers are places in the order of events (`Event` number, from 1).
 
-    `fields` holds facts and reported claims alike: which is which, `projections/` says. `blurred` means that a write
-    went by whose effect cannot be read (no bodies), so that what `fields` says may be old.
+    `fields` holds facts and reported claims alike: which is which, `projections/` says.
     """
 
-    __slots__ = (
-        "blurred",
-        "born_at",
-        "born_time",
-        "deletion_at",
-        "deletion_time",
-        "fields",
-        "guarded_by",
-        "hearsay",
-        "key",
-        "last_at",
-        "linked_at",
-        "programmed",
-        "refers",
-        "revision",
-        "run",
-        "seen_from_birth",
-        "state",
-        "tags",
-        "uid",
-    )
+    key: Key
+    uid: str
+    born_at: int
+    born_time: int
+    seen_from_birth: bool
+    last_at: int
+    tags: tuple[str, ...]
+    """Its own, and those of what it names."""
+    state: str = lifecycle.ABSENT
+    fields: Fields = {}
+    refers: tuple[Key, ...] = ()
+    linked_at: int = 0
+    """When it came to name what it names now."""
+    revision: int | None = None
+    deletion_at: int = 0
+    deletion_time: int = 0
+    blurred: bool = False
+    """A write went by whose effect cannot be read (no bodies), so that what `fields` says may be old."""
+    guarded_by: str = ""
+    """Who put the controller's finalizer on."""
+    programmed: dict[str, tuple[int, str]] | None = None
+    """Of a gateway pod: the commands that were started in it, each with when and by which request."""
+    hearsay: bool = False
+    """Whether only a controller's log says so."""
+    run: tuple[str, int] | None = None
+    """The last thing that a controller's log says of its work on it, and when."""
 
-    def __init__(self, key: Key, uid: str, at: int, time: int, *, seen_from_birth: bool) -> None:
-        self.key = key
-        self.uid = uid
-        self.state = lifecycle.ABSENT
-        self.fields: Fields = {}
-        self.refers: tuple[Key, ...] = ()
-        self.tags: tuple[str, ...] = (key.tag,)  # its own, and those of what it names
-        self.revision: int | None = None
-        self.born_at = at
-        self.born_time = time
-        self.seen_from_birth = seen_from_birth
-        self.deletion_at = 0
-        self.deletion_time = 0
-        self.last_at = at
-        self.linked_at = 0  # when it came to name what it names now
-        self.blurred = False
-        self.guarded_by = ""  # who put the controller's finalizer on
-        # Of a gateway pod: the commands that were started in it, each with when and by which request.
-        self.programmed: dict[str, tuple[int, str]] | None = None
-        self.hearsay = False  # whether only a controller's log says so
-        self.run: tuple[str, int] | None = (
-            None  # the last thing that a controller's log says of its work on it, and when
-        )
+    @classmethod
+    def begun(cls, key: Key, uid: str, at: int, time: int, *, seen_from_birth: bool) -> Resource:
+        """One of which nothing is known but that it came to be."""
+        return cls(key, uid, at, time, seen_from_birth, at, (key.tag,))
 
     @property
     def terminating(self) -> bool:
@@ -208,7 +195,9 @@ class World:
         if resource is None or happened in vocabulary.beginnings:
             if resource is not None:
                 self._unlink(resource)
-            resource = Resource(key, event.uid, at, event.time, seen_from_birth=_is_seen_from_birth(event, vocabulary))
+            resource = Resource.begun(
+                key, event.uid, at, event.time, seen_from_birth=_is_seen_from_birth(event, vocabulary)
+            )
             self.live[key] = resource
             self.departed[key.kind].pop(key, None)
         resource.state = target

@@ -6,6 +6,7 @@ Ingest and rebuild use this same class, so what they leave is the same. `finding
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from domain.events import REFUSED, Event
 from domain.evidence import COARSE
@@ -20,18 +21,41 @@ from projections.findings.judge import Judge
 from projections.ipset_membership import Memberships
 from projections.standing import Standing
 
-STANDINGS: dict[str, Callable[[World, Resource], Standing]] = {
-    "vpc": vpc_status.standing,
-    "subnet": ip_usage.standing,
-    **dict.fromkeys((*eip_readiness.KINDS, *eip_readiness.OVN), eip_readiness.standing),
-    "namespace": namespace_binding.standing,
+
+class _Claims(NamedTuple):
+    """How it is told what the claims of a kind should be, and which other kinds are looked at for it."""
+
+    standing: Callable[[World, Resource], Standing]
+    others: tuple[str, ...]
+    that_name_it: bool = False
+    """Whether of those only the ones that name it are."""
+
+
+_READINESS = _Claims(eip_readiness.standing, (*eip_readiness.KINDS, *eip_readiness.OVN, "pod"))
+_CLAIMS: dict[str, _Claims] = {
+    "vpc": _Claims(vpc_status.standing, ("subnet",)),
+    "subnet": _Claims(ip_usage.standing, ("ip", "eip", "oeip"), that_name_it=True),
+    **dict.fromkeys((*eip_readiness.KINDS, *eip_readiness.OVN), _READINESS),
+    "namespace": _Claims(namespace_binding.standing, ("subnet",)),
 }
 
 
 def standing_in(world: World, resource: Resource) -> Standing:
     """What a resource's claims should be; empty for kinds without any. What belongs in an ipset, no world can tell."""
-    of = STANDINGS.get(resource.key.kind)
-    return of(world, resource) if of is not None else Standing()
+    claims = _CLAIMS.get(resource.key.kind)
+    return claims.standing(world, resource) if claims is not None else Standing()
+
+
+def looked_at(kind: str) -> frozenset[str]:
+    """The kinds that a world has to have for `standing_in` to tell of one of them: itself, and what its claims are about."""
+    claims = _CLAIMS.get(kind)
+    return frozenset((kind, *(claims.others if claims is not None else ())))
+
+
+def looks_at_those_that_name_it(kind: str) -> bool:
+    """Whether `standing_in` tells of one of that kind from itself and the resources that name it."""
+    claims = _CLAIMS.get(kind)
+    return claims is None or claims.that_name_it
 
 
 def resources_of(world: World) -> Iterator[Resource]:

@@ -11,6 +11,7 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -394,8 +395,9 @@ def test_an_append_that_fails_in_a_thread_is_no_measurement():
 
 
 def test_of_the_long_made_up_log_every_question_to_the_trail_is_measured_and_answered(tmp_path):
-    path, beside = tmp_path / "long.ledger", tmp_path / "long.ledger.trail"
-    figures = trail.measure(path, moments.build(path, 30_000, vpcs=3, subnets=3, pods=6), beside, questions=3)
+    path = tmp_path / "long.ledger"
+    names = moments.build(path, 30_000, vpcs=3, subnets=3, pods=6)
+    figures = trail.measure(path, names, Path(f"{path}.trail"), Path(f"{path}.checkpoints"), questions=3)
     assert figures["events"] == 30_000 and 0 < figures["trail_bytes"] < figures["ledger_bytes"] / 2
     assert all(0 < taken["p50"] <= taken["p95"] for taken in figures["seconds"].values())
     with app.opened(str(path), "read") as store:

@@ -17,7 +17,6 @@ from adapters.cli.common import (
     fail,
     headers_option,
     key_of,
-    ledger_option,
     meant,
     namespace_option,
     output_option,
@@ -29,7 +28,7 @@ from adapters.cli.common import (
     tell,
 )
 from adapters.cli.completion import complete_finding, complete_ipset, complete_resource
-from adapters.cli.kept import asked, known_by, questioned
+from adapters.cli.kept import asked, known_by
 from adapters.paper import Paper
 
 
@@ -184,13 +183,13 @@ def findings(finding_id: str | None, place: Place, no_headers: bool, only_open: 
 
 @click.command(short_help="Show one ipset: whose each member is, and the drift.")
 @click.argument("name", shell_complete=complete_ipset)
-@ledger_option
+@place_option
 @click.option("--node", metavar="NAME", help="The set of this node, where several have one of that name.")
 @at_option
 @headers_option
 @output_option("table", "wide", "json", "yaml", "save")
 @explained
-def ipset(name: str, ledger_path: str | None, node: str | None, at: str | None, no_headers: bool, output: str) -> None:
+def ipset(name: str, place: Place, node: str | None, at: str | None, no_headers: bool, output: str) -> None:
     """Show one ipset: each member with who put it in, since when and by which event, and what differs.
 
     -o save prints an `ipset restore` input that sets exactly the lawful members at once.
@@ -199,35 +198,18 @@ def ipset(name: str, ledger_path: str | None, node: str | None, at: str | None, 
     be done.
     """
     from adapters import app, report, tables
-    from adapters.judging import fold
-    from domain.resources import Key
 
-    moment = app.read_moment(at) if at else None
-    with questioned(ledger_path) as (store, _):
-        reading = fold(store.ledger, moment).reading
-        sets = {
-            resource.key: resource
-            for resource in reading.resources()
-            if resource.key.kind == "ipset" and (node is None or resource.key.namespace == node)
-        }
-        found = [key for key in sets if key.name == name]
-        where = (f" on node {node}" if node is not None else "") + (f" at {at}" if at else " at the end of the log")
-        if not found:
-            close = meant(name, dict.fromkeys(key.name for key in sets))
-            key = Key("ipset", node or "", name)
-            fail(
-                f"there is no ipset {name}{where}{close or f'; `netledger history {key}` shows what the log knows of it'}"
-            )
-        if len(found) > 1:
-            nodes = ", ".join(key.namespace or "one that no source names" for key in found)
-            fail(f"several nodes have an ipset {name}: {nodes}; add --node NAME")
-        resource = sets[found[0]]
-        if output == "save":
-            show(report.ipset_save(reading, resource))
-            return
-        document = report.ipset_document(reading, resource, store)
-    if output in ("json", "yaml"):
+    if at:
+        app.read_moment(at)
+    with asked(place) as answers:
+        found = answers.ipset(name, node, at or None)
+    document = found["ipset"]
+    if output == "save":
+        if found["restore"] is None:
+            fail(found["not_restored"])
+        show(found["restore"])
+    elif output in ("json", "yaml"):
         print_data(document, output)
-        return
-    show(tables.ipset(document, wide=output == "wide", headers=not no_headers))
-    tell(report.ipset_summary(document))
+    else:
+        show(tables.ipset(document, wide=output == "wide", headers=not no_headers))
+        tell(report.ipset_summary(document))

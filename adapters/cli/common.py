@@ -95,12 +95,14 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             from adapters.app import NotAMoment
             from adapters.ingest import NothingToRead
+            from adapters.label_selector import NotASelector
             from adapters.ports import StoreError
             from adapters.proof import NotAProof
             from adapters.report import NotKnown
             from adapters.trail import NotAToken
 
-            if not isinstance(error, (NothingToRead, StoreError, NotAMoment, NotAProof, NotAToken, NotKnown)):
+            meant_for_people = (NothingToRead, StoreError, NotAMoment, NotAProof, NotASelector, NotAToken, NotKnown)
+            if not isinstance(error, meant_for_people):
                 if "place" not in kwargs or kwargs["place"].server is None:
                     raise
                 from adapters.remote import ServerError

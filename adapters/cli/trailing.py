@@ -50,6 +50,12 @@ ROWS_AT_ONCE = 2_000
 )
 @namespace_option
 @click.option("--name", metavar="NAME", help="Only on what bears this name.")
+@click.option(
+    "-l",
+    "--selector",
+    metavar="LABELS",
+    help="Only on what was labelled so by then: app=web, app!=web, app, '!app', 'app in (web,api)'.",
+)
 @click.option("--verb", "verbs", multiple=True, metavar="VERB", help="Only this verb of the API: patch,delete.")
 @click.option("--event", "types", multiple=True, metavar="TYPE", help="Only events of this type: VPCStatusReported.")
 @click.option("--refused", is_flag=True, help="Only what a lifecycle or the API server refused.")
@@ -63,6 +69,7 @@ def events(
     kinds: Sequence[str],
     namespace: str | None,
     name: str | None,
+    selector: str | None,
     verbs: Sequence[str],
     types: Sequence[str],
     refused: bool,
@@ -77,7 +84,8 @@ def events(
     """List the events of a kept ledger in their true order: who did what, on what, when.
 
     An option that is given several times holds for any of its values; several options, for all of them. NAME of an actor is
-    whole, or as tables show it. At a terminal 100 are shown unless --limit says otherwise, and stderr says how to go on.
+    whole, or as tables show it. LABELS is what kubectl's -l takes. At a terminal 100 are shown unless --limit says
+    otherwise, and stderr says how to go on.
 
     Exit status: 0, or 2 if the work could not be done.
     """
@@ -90,6 +98,7 @@ def events(
         kinds=tuple(kind_of(kind).name for kind in _each(kinds)),
         namespaces=() if namespace is None else (namespace,),
         name=name,
+        selector=selector,
         verbs=_each(verbs),
         types=_each(types),
         refused=refused,
@@ -113,6 +122,7 @@ def events(
         show(tables.events(document["events"], wide=output == "wide", headers=not no_headers))
     if output in ("table", "wide"):
         tell(report.as_of(document["coverage"]))
+    _tell_of_labels(document)
     tell_of_more(document)
 
 
@@ -166,6 +176,16 @@ def tell_of_more(document: dict[str, Any]) -> None:
         tell(f"there is more: the same command with --continue {document['continue']}")
 
 
+def _tell_of_labels(document: dict[str, Any]) -> None:
+    """Of what labels are known: what is not among it was not chosen, whatever it was labelled with."""
+    if (labels := document.get("labels")) is not None:
+        tell(
+            f"labels are known of: {', '.join(labels['known']) or 'nothing'}"
+            + (f"; not of: {', '.join(labels['unknown'])}" if labels["unknown"] else "")
+            + ". What the log had not shown whole by then is left out"
+        )
+
+
 def _all_rows(
     answers: Answers | Remote, question: Question, since: str | None, until: str | None
 ) -> Iterator[dict[str, Any]]:
@@ -178,6 +198,7 @@ def _all_rows(
         yield from document["events"]
         token = document["continue"]
         if token is None:
+            _tell_of_labels(document)
             return
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -27,6 +27,8 @@ from domain.kinds import VOCABULARY
 from domain.resources import Key, Kind, kind_called
 
 BODY_BYTES = 1 << 20
+REASON_MOST = 2_000
+"""How many characters somebody may give as the reason: every event that cites it shows it."""
 _IDENTITY = re.compile(r"[!-~]{1,200}")
 _POSITION = re.compile(r'"?(\d{1,18})(?:-[0-9a-f]+)?"?')
 
@@ -40,13 +42,13 @@ class GivenResource(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class GivenCommand(msgspec.Struct, forbid_unknown_fields=True):
-    """What is sent. `fields` are by path, such as `spec.vpc`; `reason` is for the daemon's log."""
+    """What is sent. `fields` are by path, such as `spec.vpc`; `reason` is kept with the event, and shown in its history."""
 
     event: str
     resource: GivenResource
     fields: dict[str, Any] = {}
     uid: str = ""
-    reason: str = ""
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_MOST)] = ""
 
 
 _given = msgspec.json.Decoder(GivenCommand)
@@ -64,7 +66,7 @@ async def give(request: Request, service: Service, actor: Actor) -> Response:
     expected = _expected(request.headers.get("if-match"))
     with share_of(service.room) as share:
         body = await body_of(request, share, most=BODY_BYTES, seconds=service.bounds.request_seconds)
-    command, kind, reason = _command(body, identity, actor)
+    command, kind = _command(body, identity, actor)
     try:
         verdict = await run_in_threadpool(service.live.command, command, expected)
     except Conflict as error:
@@ -75,7 +77,7 @@ async def give(request: Request, service: Service, actor: Actor) -> Response:
         raise Problem(507, str(error), {"retry-after": RETRY_AFTER}) from None
     except StoreError as error:
         raise Problem(503, str(error), {"retry-after": RETRY_AFTER}) from None
-    request.state.noted = {"command": command.event, "resource": str(command.key), "reason": reason}
+    request.state.noted = {"command": command.event, "resource": str(command.key), "reason": command.purpose}
     if not verdict.admitted:
         possible = await run_in_threadpool(_possible, service, kind, command.key)
         raise Problem(409, verdict.reason, None, next=possible, position=verdict.position)
@@ -92,7 +94,7 @@ def _expected(header: str | None) -> int | None:
     return int(found[1])
 
 
-def _command(body: bytes, identity: str, actor: Actor) -> tuple[Command, Kind, str]:
+def _command(body: bytes, identity: str, actor: Actor) -> tuple[Command, Kind]:
     try:
         given = _given.decode(body)
     except UNREADABLE as error:
@@ -124,8 +126,9 @@ def _command(body: bytes, identity: str, actor: Actor) -> tuple[Command, Kind, s
         time=time.time_ns() // 1_000,
         uid=given.uid,
         fields=given.fields,
+        purpose=given.reason,
     )
-    return command, kind, given.reason
+    return command, kind
 
 
 def _possible(service: Service, kind: Kind, key: Key) -> list[str]:

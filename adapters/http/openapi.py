@@ -255,6 +255,19 @@ _PAGED: Json = {
 }
 _NEXT = {**_ETAG, "Link": {"description": "The next page, `rel=next`.", "schema": {"type": "string"}}}
 _EVENT_SCHEMA = _ref("TrailEvent")
+
+
+def _events_answered() -> Json:
+    answer = _answered("events", _list(_EVENT_SCHEMA), **_PAGED)
+    answer["properties"]["labels"] = {
+        "type": "object",
+        "description": "Where a selector was given: the kinds of which the log shows labels, and the others that it has.",
+        "required": ["known", "unknown"],
+        "properties": {name: _list({"type": "string"}) for name in ("known", "unknown")},
+    }
+    return answer
+
+
 EVENTS = Described(
     "GET",
     "/v1/events",
@@ -272,6 +285,12 @@ EVENTS = Described(
             )
         ),
         _query("name", "What bears this name.", {"type": "string"}),
+        _query(
+            "selector",
+            "A label selector, as kubectl takes it: what was labelled so by then. What the log had not shown whole by then "
+            "is never chosen.",
+            {"type": "string"},
+        ),
         _query("refused", "Only what a lifecycle or the API server refused.", {"type": "boolean"}),
         _SINCE,
         _UNTIL,
@@ -287,7 +306,7 @@ EVENTS = Described(
                 "description": "A page of them; as CSV for who asks for that, by Accept.",
                 "headers": _NEXT,
                 "content": {
-                    "application/json": {"schema": _answered("events", _list(_EVENT_SCHEMA), **_PAGED)},
+                    "application/json": {"schema": _events_answered()},
                     CSV: {"schema": {"type": "string"}},
                 },
             },
@@ -375,7 +394,7 @@ WHY, NAMESPACED_WHY = _of_one(
         repair=_list({"type": "object"}),
     ),
     _query("member", "Of an ipset: why this member is in it, or is not.", {"type": "string"}),
-    problems=(400, 404, 503),
+    _AT,
 )
 EVENT = Described(
     "GET",
@@ -397,6 +416,39 @@ EVENT = Described(
         ),
     ),
     problems=(404, 503),
+)
+IPSET = Described(
+    "GET",
+    "/v1/ipsets/{name}",
+    "ipset",
+    "One ipset: each member with who put it in, since when and by which event, what differs, and what puts it right.",
+    parameters=(
+        _NAME,
+        _query("node", "The node that it lies on, where several have one of that name.", {"type": "string"}),
+        _AT,
+        _AGAIN,
+    ),
+    answers=(
+        (
+            200,
+            _json(
+                "It.",
+                _answered(
+                    "ipset",
+                    {"type": "object", "required": ["kind", "namespace", "name", "uid", "state", "members", "drift"]},
+                    restore={
+                        **_list({"type": "string"}),
+                        "type": ["array", "null"],
+                        "description": "What `ipset restore` takes to set just the lawful members, line by line.",
+                    },
+                    not_restored={"type": ["string", "null"], "description": "Why there is no such text."},
+                ),
+                _ETAG,
+            ),
+        ),
+        _UNCHANGED,
+    ),
+    problems=(400, 404, 410, 503),
 )
 _VPC_STATUS = {
     "type": "object",

@@ -17,9 +17,12 @@ from starlette.responses import Response
 
 from adapters import finding_documents, reasons, report, trail
 from adapters.answering import Answers
+from adapters.app import Store
 from adapters.http.answers import Problem, answer, flag, prefers_csv, tagged
 from adapters.http.service import Service
-from adapters.live import Live, Stand
+from adapters.judging import Judged
+from adapters.ledger import Moment
+from adapters.live import Stand
 from adapters.trail import Question
 from domain.resources import KINDS, Key, Kind, kind_called
 from projections.findings.rule import HEALED, OPEN, PENDING, UNKNOWN
@@ -33,8 +36,9 @@ CSV: Final = "text/csv"
 class _Now:
     """What holds at the end of what is decided, from the engine's memory: see `answering.Now`."""
 
-    def __init__(self, live: Live, document: dict[str, Any]) -> None:
-        self._live = live
+    def __init__(self, service: Service, document: dict[str, Any]) -> None:
+        self._live = service.live
+        self._seconds = service.bounds.request_seconds
         self._document = document
 
     def coverage(self) -> dict[str, Any]:
@@ -64,6 +68,15 @@ class _Now:
         with self._live.reading() as reading:
             return sorted(key.path for key in reading.world.live if key.kind == kind)
 
+    @contextmanager
+    def judged(self, store: Store, moment: Moment | None = None) -> Iterator[Judged]:
+        if moment is None:
+            with self._live.reading() as reading:
+                yield Judged(reading=reading)
+        else:
+            with self._live.past.judged_at(store, moment, self._seconds) as judged:
+                yield judged
+
 
 class _Asked:
     """One question: where the ledger stands, and who answers."""
@@ -83,7 +96,7 @@ class _Asked:
 def _asking(service: Service) -> Iterator[_Asked]:
     stand, document = service.findings()
     with service.live.asked() as store:
-        yield _Asked(Answers(store, _Now(service.live, document)), stand, document)
+        yield _Asked(Answers(store, _Now(service, document)), stand, document)
 
 
 def findings(request: Request, service: Service) -> Response:
@@ -127,6 +140,13 @@ def resource(request: Request, service: Service) -> Response:
         return one.told(request, {"resource": rows[0]}, last)
 
 
+def ipset(request: Request, service: Service) -> Response:
+    """One ipset with all its members, and what makes it as it should be."""
+    asked = request.query_params
+    with _asking(service) as one:
+        return one.told(request, one.answers.ipset(request.path_params["name"], asked.get("node"), asked.get("at")))
+
+
 def events(request: Request, service: Service) -> Response:
     """Who did what, on what, when: a page of it, as JSON or as CSV."""
     asked = request.query_params
@@ -135,6 +155,7 @@ def events(request: Request, service: Service) -> Response:
         kinds=tuple(dict.fromkeys(_kind_called(word, 400).name for word in _each(asked.getlist("kind")))),
         namespaces=tuple(asked.getlist("namespace")),
         name=asked.get("name"),
+        selector=asked.get("selector"),
         verbs=_each(asked.getlist("verb")),
         types=_each(asked.getlist("event")),
         refused=flag(request, "refused"),
@@ -196,11 +217,14 @@ def blame(request: Request, service: Service) -> Response:
 
 
 def why(request: Request, service: Service) -> Response:
-    """Why a resource is as it is: of now, by what the engine has folded, so that nothing is folded for it."""
+    """Why a resource is as it is: of now by what the engine has folded, of an earlier moment by folding the log up to it."""
     key = _key(request, _kind(request))
     member = request.query_params.get("member", "")
     if member and key.kind != "ipset":
         raise Problem(400, f"member= is for ipsets, and {key} is none")
+    if at := request.query_params.get("at"):
+        with _asking(service) as one:
+            return one.told(request, one.answers.why(key, member, at))
     stand, document = service.findings()
     with service.live.outcome() as (store, outcome):
         found = reasons.why(store, outcome, key, member, coverage=document["coverage"])

@@ -29,6 +29,7 @@ from adapters.http.bodies import RETRY_AFTER
 from adapters.http.health import Readiness, told
 from adapters.http.openapi import Described
 from adapters.http.service import Service
+from adapters.label_selector import NotASelector
 from adapters.ledger import NotTold
 from adapters.ports import StoreError
 from adapters.report import NotKnown
@@ -107,6 +108,7 @@ ROUTES: tuple[tuple[Described, Handler], ...] = (
     (openapi.RESOURCES.by(READ), _asked(questions.resources)),
     (openapi.RESOURCE.by(READ), _asked(questions.resource)),
     (openapi.NAMESPACED_RESOURCE.by(READ), _asked(questions.resource)),
+    (openapi.IPSET.by(READ), _asked(questions.ipset)),
     (openapi.EVENTS.by(READ), _asked(questions.events)),
     (openapi.EVENT.by(READ), _asked(questions.event)),
     (openapi.KNOWN.by(READ), _asked(questions.known)),
@@ -173,7 +175,7 @@ def _endpoint(described: Described, handler: Handler, service: Service) -> Calla
                 problem = Problem(404, str(error))
             except (TokenOutlived, NotTold) as error:
                 problem = Problem(410, str(error))
-            except (NotAMoment, NotAToken) as error:
+            except (NotAMoment, NotASelector, NotAToken) as error:
                 problem = Problem(400, str(error))
             except StoreError as error:
                 problem = Problem(503, str(error), {"retry-after": RETRY_AFTER})

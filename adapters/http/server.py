@@ -26,6 +26,8 @@ from uvicorn.server import ServerState
 
 _log = logging.getLogger(__name__)
 REREAD_SECONDS = 10.0
+CLIENTS = 6
+"""Where in what is seen of the certificates' files that of the clients' authority begins."""
 
 
 class Limits(NamedTuple):
@@ -61,6 +63,8 @@ def context_of(certificate: Certificate) -> ssl.SSLContext:
 
 class _Config(Config):
     limits: Limits
+    context: ssl.SSLContext | None
+    """The one by which clients are believed now."""
 
 
 class Connection(HttpToolsProtocol):
@@ -98,7 +102,11 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._limits.connections and not self._make_place():
             self._refuse(503, "too many connections")
             return
-        self.common_name = _common_name(transport.get_extra_info("ssl_object"))
+        secured = transport.get_extra_info("ssl_object")
+        if secured is not None and secured.context is not cast(_Config, self.config).context:
+            transport.close()  # the clients' authority was replaced while this handshake went on
+            return
+        self.common_name = _common_name(secured)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -160,6 +168,11 @@ class Connection(HttpToolsProtocol):
         """It reads again."""
         self._cancel_stuck()
         super().resume_writing()
+
+    def end_soon(self) -> None:
+        """Close it when its answer is whole: who asked comes again. An answer without end is ended, too."""
+        self.shutdown()
+        self.loop.call_later(self._limits.stuck_seconds, self.transport.abort)
 
     def _make_place(self) -> bool:
         others = [one for one in self.connections if isinstance(one, Connection) and one is not self and one.idle]
@@ -252,39 +265,59 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._listener = listener
         self._certificate = certificate
-        self._context = context_of(certificate) if certificate is not None else None
+        config.context = context_of(certificate) if certificate is not None else None
         self._stands = _stands(certificate)
         self._looked = time.monotonic()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept."""
         await self.lifespan.startup()
-        loop = asyncio.get_running_loop()
-        make = functools.partial(
-            Connection, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-        secure: dict[str, Any] = {}
-        if self._context is not None:
-            # A handshake that never ends holds a socket as well as a head that never does.
-            secure = {"ssl": self._context, "ssl_handshake_timeout": cast(_Config, self.config).limits.head_seconds}
-        server = await loop.create_server(make, sock=self._listener, backlog=self.config.backlog, **secure)
-        self.servers = [server]
+        self.servers = [await self._listen()]
         self.started = True
 
+    async def _listen(self) -> asyncio.Server:
+        loop, config = asyncio.get_running_loop(), cast(_Config, self.config)
+        make = functools.partial(
+            Connection, config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        secure: dict[str, Any] = {}
+        if config.context is not None:
+            # A handshake that never ends holds a socket as well as a head that never does.
+            secure = {"ssl": config.context, "ssl_handshake_timeout": config.limits.head_seconds}
+        return await loop.create_server(make, sock=self._listener, backlog=config.backlog, **secure)
+
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second. A certificate that was renewed is used from the next handshake on."""
+        """Ten times a second. What was renewed, ours or who signs the clients', holds from the next handshake on."""
         now = time.monotonic()
-        if self._context is not None and self._certificate is not None and now - self._looked > REREAD_SECONDS:
+        if self._certificate is not None and now - self._looked > REREAD_SECONDS:
             self._looked = now
             try:
-                if (stands := _stands(self._certificate)) != self._stands:
-                    context_of(self._certificate)  # one whose key does not fit would spoil the one in use
-                    self._context.load_cert_chain(self._certificate.chain, self._certificate.key)
-                    self._stands = stands
-                    _log.info("the certificate was read again")
+                await self._look_again(self._certificate)
             except OSError as error:
-                _log.error("the certificate cannot be read again: %s; the one from before stays", error)
+                _log.error("the certificates cannot be read again: %s; those from before stay", error)
         return await super().on_tick(counter)
+
+    async def _look_again(self, certificate: Certificate) -> None:
+        stands = _stands(certificate)
+        if stands == self._stands:
+            return
+        config, fresh = cast(_Config, self.config), context_of(certificate)
+        assert config.context is not None
+        if stands[CLIENTS:] == self._stands[CLIENTS:]:
+            config.context.load_cert_chain(certificate.chain, certificate.key)  # which fits: `fresh` has taken it
+        else:
+            # An authority cannot be taken out of a context, and sessions that clients proved themselves in could be
+            # taken up again in it: another listens on the same socket, with a context of its own.
+            before, self._listener = self.servers, self._listener.dup()
+            config.context = fresh
+            self.servers = [await self._listen()]
+            for server in before:
+                server.close()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection) and connection.common_name is not None:
+                    connection.end_soon()
+        self._stands = stands
+        _log.info("the certificates were read again")
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -295,7 +328,7 @@ class Server(uvicorn.Server):
 def _stands(certificate: Certificate | None) -> tuple[int, ...]:
     if certificate is None:
         return ()
-    seen = [path.stat() for path in (certificate.chain, certificate.key)]
+    seen = [path.stat() for path in certificate if path is not None]
     return tuple(number for one in seen for number in (one.st_ino, one.st_size, one.st_mtime_ns))
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from eventsourcing.dcb.popo import InMemoryDCBRecorder
 
-from adapters.authority import Authority
+from adapters.authority import Authority, record_of
 from adapters.judging import judge
 from adapters.ledger import Ledger
+from adapters.report import says
+from adapters.stores import codec
 from adapters.stores.memory import InMemoryJournal
 from adapters.stores.redis_journal import RedisJournal
 from adapters.stores.redis_recorder import RedisRecorder
@@ -18,8 +21,9 @@ from adapters.stores.redis_server import RedisServer
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_journal import SQLiteJournal
 from adapters.stores.sqlite_recorder import SQLiteRecorder
-from domain.decide import Command
+from domain.decide import Command, decide_command
 from domain.resources import Key
+from domain.world import World
 from projections import vpc_status
 
 VPC = Key("vpc", "", "shop")
@@ -59,6 +63,34 @@ def test_a_refused_command_says_why_and_what_could_come_next_and_changes_nothing
     assert VPC in authority.reading.world.live
     assert authority.execute(command("SubnetRemoved", subnet("a"), 4)).admitted
     assert authority.execute(command("VPCRemoved", VPC, 5)).admitted
+
+
+def test_what_a_command_is_for_stays_with_its_event_whether_it_is_admitted_or_refused(store):
+    recorder, journal = store
+    authority = Authority(recorder, journal)
+    given = msgspec.structs.replace(command("VPCCreated", VPC, 1), purpose="the shop opens")
+    assert authority.execute(given).event.purpose == "the shop opens"
+    assert authority.execute(command("SubnetCreated", subnet("a"), 2, **{"spec.vpc": "shop"})).admitted
+    refused = authority.execute(msgspec.structs.replace(command("VPCRemoved", VPC, 3), purpose="it closes"))
+    assert not refused.admitted and "subnet a still names it" in refused.reason
+    events = [codec.decode(found.event.data) for found in recorder.read()]
+    assert [event.purpose for event in events] == ["the shop opens", "", "it closes"]
+    assert says(events[0]) == "(for: the shop opens)" and says(events[2]) == (
+        f"VPCRemoved refused: {refused.reason} (for: it closes)"
+    )
+
+
+def test_a_command_that_is_for_nothing_said_is_kept_as_it_always_was():
+    plain = command("VPCCreated", VPC, 1)
+    before = {
+        "event": "VPCCreated", "key": ["vpc", "", "shop"], "identity": plain.identity, "actor": "alice", "time": 1,
+        "uid": "", "fields": {},
+    }  # fmt: skip
+    assert record_of(plain).payload == msgspec.msgpack.encode(before)
+    (event,) = decide_command(World(), plain)
+    assert b"purpose" not in codec.encode(event).data
+    said = msgspec.structs.replace(plain, purpose="why not")
+    assert msgspec.msgpack.decode(record_of(said).payload, type=Command) == said
 
 
 def test_the_same_command_given_twice_is_one_event(store):

@@ -15,13 +15,17 @@ from typing import Any
 
 import pytest
 
-from adapters import app, live, report
+from adapters import app, judging, live, report
 from adapters.changes import Change
 from adapters.ingest import ingest
-from adapters.judging import Deciding
+from adapters.judging import Deciding, Judged
+from adapters.ledger import Moment
 from adapters.live import Conflict, Live
+from adapters.past import Past
 from adapters.ports import StoreError, StoreFull
+from adapters.snapshots import Snapshots
 from domain.decide import Command
+from domain.events import Event
 from domain.resources import Key
 from tests.replaying import LONG_SEARCH, lines_of, recording
 
@@ -391,6 +395,45 @@ def test_a_command_that_was_admitted_stays_when_late_records_come(tmp_path):
 
 
 # ---- what is new
+
+
+def test_records_and_commands_are_decided_while_an_earlier_moment_is_folded(tmp_path, monkeypatch):
+    batches = batches_of("s4-buggy")
+    begun, go_on, found = threading.Event(), threading.Event(), []
+    fold = Judged.fold
+
+    def halting(judged: Judged, event: Event, data: bytes) -> None:
+        fold(judged, event, data)
+        if threading.current_thread().name == "asking" and judged.reading.at == 10:
+            begun.set()
+            assert go_on.wait(30)
+
+    monkeypatch.setattr(Judged, "fold", halting)
+    with running(tmp_path / "live.ledger") as engine:
+        engine.past = Past(Snapshots(tmp_path / "none", engine._store.recorder))  # so that it has much to fold
+        inlet = engine.intake.inlet("webhook", "audit.k8s.io")
+        for batch in batches[:-3]:
+            inlet.take(batch)
+        wait_for(lambda: engine.stand().events > 20 and not engine.stand().undecided)
+
+        def ask() -> None:
+            with engine.asked() as store, engine.past.judged_at(store, Moment(None, None, 20), 30) as judged:
+                found.append((judged.reading.at, len(judged.reading.world.live)))
+
+        asking = threading.Thread(target=ask, name="asking")
+        asking.start()
+        assert begun.wait(10)
+        before = engine.stand().events
+        for batch in batches[-3:]:
+            inlet.take(batch)
+        wait_for(lambda: engine.stand().events > before and not engine.stand().undecided)
+        assert engine.command(vpc("meanwhile")).admitted
+        assert not found
+        go_on.set()
+        asking.join(10)
+        with engine.asked() as store:
+            then = judging.fold(store.ledger, Moment(None, None, 20)).reading
+        assert found == [(20, len(then.world.live))]
 
 
 def test_changes_are_numbered_over_restarts_and_tell_the_whole_story_of_a_finding(tmp_path):

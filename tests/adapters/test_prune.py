@@ -532,6 +532,11 @@ def test_what_is_remembered_comes_back_as_it_was_and_other_rules_than_these_refu
     assert reading_codec.encode(back) == (content, places)
     assert back.memberships is back.judge.rules[6].memberships  # type: ignore[attr-defined]  # shared as it was
     assert {resource.born_at for resource in reading.world.live.values()} <= places
+    # A snapshot asks for no places, and takes the resources in another way: what comes back is the same.
+    snapshot, _ = reading_codec.packed(reading)
+    assert snapshot != content
+    back = reading_codec.unpacked(snapshot)
+    assert (reading_codec.packed(back)[0], reading_codec.encode(back)[1]) == (snapshot, places)
     with pytest.raises(LedgerDamaged):
         reading_codec.decode(content[:-5])
     monkeypatch.setattr(reading_codec, "_declared", lambda kind: ("something", "else"))

@@ -10,10 +10,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import blake2b
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 from adapters import app, retention, trail, trail_index
 from adapters.app import Store
 from adapters.cli import cli
+from adapters.label_selector import read_selector
 from adapters.ledger import Ledger, Moment, Placed
 from adapters.retention import Cut
 from adapters.stores.memory import InMemoryJournal
@@ -30,10 +33,13 @@ from adapters.stores.sqlite_recorder import SQLiteRecorder
 from adapters.trail import NotAToken, Question, TokenOutlived
 from adapters.trail_index import Trail
 from domain.events import OBSERVED, REFUSED, Event
+from domain.kinds import VOCABULARY
 from domain.operations import OrderKey
 from domain.resources import Key
+from domain.world import World
 from projections.findings.rule import short
 from tests.adapters.places import NAMES, fill, opened_place
+from tests.adapters.test_label_selector import chooses
 from tests.replaying import LONG_SEARCH, lines_of, recording, replayed
 
 SMALL = 64
@@ -70,6 +76,31 @@ def within(found: list[Placed], since: Moment | None, until: Moment | None) -> l
     return found
 
 
+def labels_by_position(ledger: Ledger) -> dict[int, dict[str, str]]:
+    """Of each event of today's generation whose object the log knew whole by then, the labels that it had shown."""
+    world, known, found = World(), set[Key](), dict[int, dict[str, str]]()
+    for at, position, event, _ in ledger.events():
+        key, vocabulary, before = event.key, VOCABULARY[event.key.kind], world.get(event.key)
+        old = dict(before.fields) if before is not None else {}
+        world.evolve(event, at)
+        after = world.get(key)
+        if after is None and before is not None and key in known:  # it ended: by then it had these
+            found[position] = labels_in(old)
+        if after is None:
+            known.discard(key)
+        elif after is not before:
+            known.discard(key)
+            if event.happened in vocabulary.beginnings and event.outcome != "unknown" and key.kind != "ipset":
+                known.add(key)
+        if after is not None and key in known:
+            found[position] = labels_in(after.fields)
+    return found
+
+
+def labels_in(fields: dict[str, Any]) -> dict[str, str]:
+    return {path.partition("[")[2][:-1]: value for path, value in fields.items() if path.startswith("metadata.labels[")}
+
+
 def is_wanted(event: Event, question: Question) -> bool:
     verb = event.operation.split(" ")[0] or event.type
     return (
@@ -86,6 +117,9 @@ def is_wanted(event: Event, question: Question) -> bool:
 def looked_at(ledger: Ledger, question: Question, found: list[Placed] | None = None) -> list[int]:
     found = within(every(ledger) if found is None else found, question.since, question.until)
     positions = [one.position for one in found if is_wanted(one.event, question)]
+    if question.selector is not None:
+        labels, selector = labels_by_position(ledger), read_selector(question.selector)
+        positions = [one for one in positions if one in labels and chooses(selector, labels[one])]
     return positions[::-1] if question.reverse else positions
 
 
@@ -224,7 +258,32 @@ def questions(draw: st.DrawFn, store: Store, found: list[Placed]) -> Question:
     def maybe(*values: Any) -> Any:
         return draw(st.sampled_from([(), (), *values]))
 
+    labels = sorted({pair for one in found for pair in labels_in(dict.fromkeys(one.event.changed)) if pair})
+    values = sorted(
+        {
+            str(moved[1])
+            for one in found
+            for path, moved in one.event.changed.items()
+            if path.startswith("metadata.labels[")
+        }
+    )
+    label, value = (draw(st.sampled_from(some)) if some else "none" for some in (labels, values))
+
     return Question(
+        selector=draw(
+            st.sampled_from(
+                [
+                    None,
+                    None,
+                    f"{label}={value}",
+                    label,
+                    f"!{label}",
+                    f"{label}!={value}",
+                    f"{label} in ({value},{draw(st.sampled_from(values or ['none']))})",
+                    f"{label} notin ({value}),!none",
+                ]
+            )
+        ),
         actors=maybe((one.actor,), (short(one.actor),), (one.actor, draw(some).event.actor), ("nobody",)),
         kinds=maybe((one.key.kind,), ("vpc", "subnet")),
         namespaces=maybe((one.key.namespace,), ("",), ("nowhere",)),
@@ -313,6 +372,142 @@ def test_several_threads_ask_one_store(two_generations, tmp_path):
         right = [looked_at(store.ledger, question)[:50] for question in asked]
         found = list(pool.map(lambda question: positions_in(trail.events(store, question, {})), asked))
     assert found == right
+
+
+# ---- labels
+
+
+def test_what_an_object_was_labelled_with_by_then_chooses_its_events(ledgers):
+    cut = ledgers[3]
+    with_it = positions_in(trail.events(cut, Question(selector="a=b"), {}))
+    without = positions_in(trail.events(cut, Question(selector="!a", kinds=("vpc",)), {}))
+    labels = labels_by_position(cut.ledger)
+    assert with_it == [one for one in labels if labels[one].get("a") == "b"] and with_it
+    keys = {one.position: one.event.key for one in every(cut.ledger)}
+    relabelled = {keys[one] for one in with_it} & {keys[one] for one in without}
+    assert relabelled, "one that had the label, and then had it no more, is on both sides"
+
+
+def test_what_the_log_never_showed_whole_is_chosen_by_no_selector_and_it_is_said_of_which_kinds(ledgers):
+    mixed = ledgers[0]
+    document = trail.events(mixed, Question(selector="!never-a-label"), {})
+    kinds = {one.event.key.kind for one in every(mixed.ledger)}
+    assert set(document["labels"]["known"]) | set(document["labels"]["unknown"]) == kinds
+    assert not {row["resource"].partition("/")[0] for row in document["events"]} & set(document["labels"]["unknown"])
+    assert (
+        set(positions_in(document))
+        == set(labels_by_position(mixed.ledger))
+        != {one.position for one in every(mixed.ledger)}
+    )
+    assert "labels" not in trail.events(mixed, Question(), {})
+
+
+def test_every_kind_of_the_api_has_its_own_words_for_how_it_begins_and_ends():
+    """The column goes by the type alone."""
+    words: dict[str, str] = {}
+    for kind, vocabulary in VOCABULARY.items():
+        for word in (*vocabulary.beginnings, vocabulary.ended, vocabulary.vanished):
+            assert words.setdefault(word, kind) == kind
+
+
+def labelled(number: int, name: str, type: str, **labels: str | None) -> Event:
+    record = f"audit:{number}"
+    return Event(
+        type=type,
+        key=Key("vpc", "", name),
+        uid=f"uid-{name}",
+        record=record,
+        time=1_000_000 * number,
+        actor="alice",
+        operation="patch vpcs",
+        changed={f"metadata.labels[{label}]": (None, value) for label, value in labels.items()},
+        tags=(f"vpc:{name}",),
+    )
+
+
+NAMED = st.sampled_from(["a", "b", "c", "d", "e"])
+SAYING = st.sampled_from(["web", "api", None])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["VPCCreated", "VPCLabelled", "VPCLabelled"]), NAMED, SAYING),
+        st.tuples(
+            st.sampled_from(["VPCStatusReported", "VPCStatusReported", "VPCRemoved", OBSERVED]), NAMED, st.just("")
+        ),
+        st.tuples(st.sampled_from(["catch up", "ask", "open again"]), NAMED, st.just("")),
+        st.tuples(st.just("decide again"), st.integers(0, 100), st.just("")),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=EXAMPLES * 2, deadline=None)
+@given(steps=STEPS)
+def test_however_a_log_grows_and_is_decided_again_labels_are_what_its_fold_says(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("labels") / "some.ledger"
+    with SQLiteFile(path) as file:
+        recorder = SQLiteRecorder(file)
+        ledger = Ledger(recorder)
+
+        def opened_again() -> Store:
+            return Store(file, recorder, InMemoryJournal(), ledger, trail=Trail(trail_of(path), ledger, recorder, 4))
+
+        store = opened_again()
+        for number, (what, one, says) in enumerate([*steps, ("ask", "a", "")]):
+            if what == "catch up":
+                store.trail.catch_up()  # type: ignore[union-attr]
+            elif what == "open again":
+                store = opened_again()
+            elif what == "decide again":
+                placed = list(ledger.events())
+                keep = placed[: len(placed) * one // 100]
+                ledger.restart_after(keep[-1].position if keep else 0, len(keep))
+            elif what == "ask":
+                for selector in ("app=web", "app!=web", "!app"):
+                    question = Question(selector=selector)
+                    assert positions_in(trail.events(store, question, {})) == looked_at(ledger, question)
+            else:
+                labels = {} if says == "" or (what == "VPCCreated" and says is None) else {"app": says}
+                ledger.append([labelled(number, one, what, **labels)])
+
+
+def test_labels_that_were_superseded_are_forgotten_in_the_middle_of_a_segment(ledger_path):
+    with growing(ledger_path) as store:
+        store.ledger.append(
+            [
+                labelled(1, "a", "VPCCreated", app="web"),
+                *(labelled(number, "b", "VPCStatusReported") for number in (2, 3)),
+                labelled(4, "a", "VPCLabelled", app="api"),
+                labelled(5, "a", "VPCStatusReported"),
+            ]
+        )
+        assert positions_in(trail.events(store, Question(selector="app=api"), {})) == [4, 5]
+        store.ledger.restart_after(3, 3)
+        store.ledger.append([labelled(7, "a", "VPCStatusReported")])
+        assert positions_in(trail.events(store, Question(selector="app=web"), {})) == [1, 7]
+
+
+def test_of_a_pruned_ledger_what_comes_behind_the_cut_is_chosen_as_before(two_generations, tmp_path):
+    path = copied(two_generations, tmp_path)
+    asked = ("app", "!app", "ovn.kubernetes.io/ip_reserved=false", "owner=wendy")
+    with opened(path, "write") as store:
+        right = [positions_in(trail.events(store, Question(selector=one), {})) for one in asked]
+        cut = Cut(None, every(store.ledger)[800].position)
+        retention.prune(store.recorder, retention.planned(store.recorder, store.journal, store.ledger, cut))
+    with opened(path) as store:
+        behind = store.ledger.base.position  # type: ignore[union-attr]
+        for one, before in zip(asked, right, strict=True):
+            found = positions_in(trail.events(store, Question(selector=one), {}))
+            assert [position for position in found if position > behind] == [one for one in before if one > behind]
+            assert set(found) <= set(before)
+        assert any(one > behind for one in right[2])
+
+
+def test_a_token_from_before_there_were_selectors_goes_on():
+    question = Question(kinds=("vpc",), reverse=True)
+    before = {
+        name: value for name, value in asdict(Question(kinds=("vpc",), reverse=True)).items() if name != "selector"
+    }
+    assert trail._digest(question, "") == blake2b(msgspec.msgpack.encode(("", before)), digest_size=8).digest()
 
 
 # ---- paging while the log grows
@@ -736,6 +931,7 @@ def test_since_may_be_a_time_a_revision_a_position_or_how_long_before_the_end(sh
         (["events", "--until", "²"], "is neither a revision"),
         (["events", "--continue", "abc"], "is no token to go on with"),
         (["events", "--kind", "vps"], "did you mean vpc"),
+        (["events", "-l", "app=web=api"], "is no label selector"),
         (["who"], "who is about one resource"),
         (["who", "vpc"], "who is about one resource"),
         (["who", "vpc/shop", "--resource", "vpc/shop"], "who is about one resource"),
@@ -758,6 +954,17 @@ def test_a_name_that_is_nowhere_in_the_ledger_is_told_apart_from_one_that_did_no
     nothing = run("events", "--ledger", shop, "--actor", "kube-system:ovn", "--kind", "eip")
     assert (nothing.exit_code, nothing.stdout) == (0, "")
     assert "no event of this ledger is like that" in nothing.stderr
+
+
+def test_events_are_chosen_by_labels_at_the_command_line_and_it_is_said_of_what_these_are_known(tmp_path):
+    path = made(tmp_path / "some.ledger", *recording("s4-buggy"))
+    found = run("events", "--ledger", path, "-l", "app=vpc-nat-gw-gw1", "-o", "json")
+    document = json.loads(found.stdout)
+    assert {row["resource"].partition("/")[0] for row in document["events"]} == {"pod"}
+    assert "pod" in document["labels"]["known"] and "ipset" not in document["labels"]["known"]
+    nothing = run("events", "--ledger", path, "--selector", "app=none")
+    assert nothing.stdout == "" and "labels are known of: eip, fip, ip" in nothing.stderr
+    assert "labels are known of: " in run("events", "--ledger", path, "-l", "app", "-o", "csv").stderr
 
 
 def test_who_names_everyone_and_the_newest_last(shop):

@@ -6,12 +6,13 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters import app, live, reasons, report, trail, trail_index, upkeep
+from adapters import app, disposable, live, reasons, report, trail, trail_index, upkeep
 from adapters.app import Store
 from adapters.checkpoints import Checkpoints
 from adapters.ledger import Ledger, Moment
@@ -20,6 +21,7 @@ from adapters.trail import Question
 from adapters.trail_index import Trail
 from domain.resources import Key, kind_called
 from tests.adapters.test_live import batches_of, running, some_late, wait_for
+from tests.replaying import recording
 
 SHOP = Key("vpc", "", "vpc-shop")
 
@@ -131,6 +133,22 @@ def test_what_is_behind_is_brought_up_before_anybody_may_ask(tmp_path: Path, mon
             assert reach(path) == (head, head)
         finally:
             engine.stop()
+
+
+def test_what_could_not_be_brought_up_while_a_question_read_it_is_brought_up_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(disposable, "BUSY_SECONDS", 0.01)
+    path = tmp_path / "live.ledger"
+    with app.opened(str(path)) as store:
+        app.replay(store, [str(part) for part in recording("s0-buggy")])
+        path.with_name("live.ledger.checkpoints").unlink()
+        kept = upkeep.Upkeep(store.recorder, str(path))
+        with closing(sqlite3.connect(path.with_name("live.ledger.checkpoints"), isolation_level=None)) as question:
+            question.execute("BEGIN EXCLUSIVE")
+            kept._bring_up(everything=True)
+        kept._bring_up(everything=True)
+        assert reach(path) == (store.ledger.head, store.ledger.head)
 
 
 def test_files_that_cannot_be_written_change_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -20,6 +20,9 @@ from adapters.intake import Intake, New
 from adapters.judging import Judged
 from adapters.ledger import Ledger
 from adapters.live import Conflict, Live, Stand
+from adapters.past import Past
+from adapters.snapshots import Snapshots
+from adapters.stores import backends
 from adapters.trail_index import Trail
 from domain.decide import Command
 from domain.resources import Key
@@ -32,6 +35,7 @@ class Double(Live):
     def __init__(self, store: Store, address: str, *, window: float = 5.0, patience: float | None = None) -> None:
         self.store = store
         self.intake = Intake(store.journal, self._told)
+        self.past = Past(Snapshots(backends.beside(address, "snapshots"), store.recorder))
         self._lock = threading.RLock()
         self._changed = threading.Condition()
         self._new = True

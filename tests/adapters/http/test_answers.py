@@ -65,6 +65,17 @@ def test_a_legal_command_is_an_event_with_its_position(client: TestClient):
     assert read.json() == said
 
 
+def test_why_somebody_gave_a_command_is_in_the_history_of_what_it_was_about(client: TestClient):
+    command(client, meant("VPCCreated", reason="the shop opens"), "a")
+    command(client, meant("SubnetCreated", "subnet", "db", fields={"spec.vpc": "shop"}), "b")
+    command(client, meant("VPCRemoved", reason="it closes"), "c")
+    rows = ask(client, "/v1/history/vpc/shop").json()["history"]
+    assert [row["purpose"] for row in rows] == ["the shop opens", "it closes"]
+    assert all(row["says"].endswith(f"(for: {row['purpose']})") for row in rows)
+    assert ask(client, "/v1/history/subnet/db").json()["history"][0]["purpose"] is None
+    assert command(client, meant("VPCCreated", name="b", reason="x" * 2_001), "d").status_code == 422
+
+
 def test_an_illegal_command_is_refused_with_what_could_come_next(client: TestClient):
     command(client, meant("VPCCreated"), "a")
     command(client, meant("SubnetCreated", "subnet", "db", fields={"spec.vpc": "shop"}), "b")

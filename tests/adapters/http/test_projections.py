@@ -151,7 +151,8 @@ def test_figures_of_open_findings_follow_their_changes(
             ):
                 told[rule] += int(count)
             seen.append(len(open_now))
-            return engine.stand().undecided == 0 and +told == Counter(open_now.values())
+            settled = engine.findings()["provisional"]["settled"]
+            return settled and +told == Counter(open_now.values())
 
         for start in range(0, len(lines), 700):
             engine.intake.inlet("webhook", "audit.k8s.io").take(lines[start : start + 700])

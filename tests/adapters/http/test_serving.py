@@ -13,14 +13,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 import trustme
-from starlette.responses import PlainTextResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
 
 from adapters import app
 from adapters.daemon import END_SECONDS
@@ -281,6 +284,121 @@ def test_a_renewed_certificate_is_used_and_half_of_one_is_not(tmp_path: Path, mo
 
     monkeypatch.setattr(server, "REREAD_SECONDS", 0.0)
     asyncio.run(story())
+
+
+class Client:
+    """A client certificate and who signed it."""
+
+    def __init__(self, folder: Path, authority: trustme.CA, name: str) -> None:
+        issued = authority.issue_cert("client.example", common_name=name)
+        self.path = folder / f"{name}.pem"
+        issued.private_key_and_cert_chain_pem.write_to_path(str(self.path))
+
+    def context(self, server: trustme.CA, *, session_reuse: bool = False) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        server.configure_trust(context)
+        context.load_cert_chain(self.path)
+        if session_reuse:
+            context.maximum_version = ssl.TLSVersion.TLSv1_2  # in which a session is there as soon as the handshake is
+        return context
+
+
+def who_answers(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(request.scope["state"]["connection"].common_name))
+
+
+async def endless(request: Request) -> StreamingResponse:
+    async def beats() -> AsyncIterator[bytes]:
+        while True:
+            yield b"beat\n"
+            await asyncio.sleep(0.05)
+
+    return StreamingResponse(beats())
+
+
+def test_clients_of_a_new_authority_get_in_and_those_of_the_one_before_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ours, old, new = trustme.CA(), trustme.CA(), trustme.CA()
+    ours.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    clients = tmp_path / "clients.pem"
+    old.cert_pem.write_to_path(str(clients))
+    alice, bob = Client(tmp_path, old, "alice"), Client(tmp_path, new, "bob")
+    certificate = Certificate(tmp_path / "server.pem", tmp_path / "server.pem", clients)
+
+    def asked(url: str, client: Client) -> str:
+        try:
+            with httpx.Client(verify=client.context(ours)) as connection:
+                return connection.get(url).text
+        except httpx.TransportError:
+            return "refused"
+
+    def secured(address: tuple[str, int], context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSocket:
+        plain = socket.create_connection(address, timeout=10)
+        return context.wrap_socket(plain, server_hostname="127.0.0.1", session=session)
+
+    async def story() -> None:
+        listener = bound("127.0.0.1", 0)
+        address = listener.getsockname()
+        app = Starlette(routes=[Route("/", who_answers), Route("/endless", endless)])
+        served = Server(app, listener, Limits(stuck_seconds=0.5), certificate, grace=1)
+        serving = asyncio.create_task(served.serve())
+        url = f"https://127.0.0.1:{address[1]}/"
+
+        async def both() -> tuple[str, str]:
+            await asyncio.sleep(0.3)
+            return await asyncio.to_thread(asked, url, alice), await asyncio.to_thread(asked, url, bob)
+
+        assert await both() == ("alice", "refused")
+        proved = alice.context(ours, session_reuse=True)
+        first = await asyncio.to_thread(secured, address, proved, None)
+        again = await asyncio.to_thread(secured, address, proved, first.session)
+        assert again.session_reused, "without this the test would not show that sessions end"
+        kept = httpx.AsyncClient(verify=alice.context(ours))
+        stranger = httpx.AsyncClient(verify=bob_without(ours))
+        assert (await kept.get(url)).text == "alice" and (await stranger.get(url)).text == "None"
+
+        async def follow() -> None:
+            async with kept.stream("GET", f"{url}endless") as stream:
+                async for _ in stream.aiter_lines():
+                    pass
+
+        following = asyncio.create_task(follow())
+        clients.write_text("half of a certif")
+        assert await both() == ("alice", "refused") and not following.done()
+        clients.write_text("")
+        new.cert_pem.write_to_path(str(clients))
+        assert await both() == ("refused", "bob")
+        with pytest.raises(httpx.TransportError):
+            await kept.get(url)
+        with pytest.raises(httpx.TransportError):
+            await asyncio.wait_for(following, 5)
+        assert (await stranger.get(url)).text == "None", "who showed no certificate is not disturbed"
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            late = await asyncio.to_thread(secured, address, proved, first.session)
+            late.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert not late.session_reused and late.recv(100)[:12] != b"HTTP/1.1 200"
+            raise ConnectionError
+        clients.write_bytes(old.cert_pem.bytes() + new.cert_pem.bytes())
+        assert await both() == ("alice", "bob")
+        for one in (kept, stranger):
+            await one.aclose()
+        for sock in (first, again):
+            sock.close()
+        served.should_exit = True
+        await serving
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=2)
+
+    monkeypatch.setattr(server, "REREAD_SECONDS", 0.0)
+    asyncio.run(story())
+
+
+def bob_without(server: trustme.CA) -> ssl.SSLContext:
+    """Of somebody who shows no certificate."""
+    context = ssl.create_default_context()
+    server.configure_trust(context)
+    return context
 
 
 # ---- limits
