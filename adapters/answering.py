@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from adapters import app, reasons, report, trail
+from adapters import app, finding_documents, reasons, report, trail
 from adapters.app import Store
 from adapters.judging import Judged
 from adapters.ledger import Moment
@@ -152,7 +152,7 @@ class Answers:
             key,
             _moment(at),
             standing=rows[0] if rows else None,
-            findings=self._now.findings(),
+            findings=finding_documents.on(self._now.findings(), *key),
             coverage=self.coverage,
         )
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -19,7 +19,7 @@ from adapters.ingest import Progress, Span, Tally, files_in, following, ingest, 
 from adapters.judging import Judged, Maker, fold, judge
 from adapters.ledger import Ledger, Moment
 from adapters.ordering import Heads
-from adapters.ports import Container, Journal, Mode, Recorder
+from adapters.ports import Container, Journal, Mode, Recorder, Source
 from adapters.pruned import require_whole
 from adapters.sources import audit_log, dialects
 from adapters.sources.dialect import About, NotARecord, iso, moment
@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
 
     tallies: list[Tally]
     judged: Judged
-    findings: list[Finding]
+    findings: Sequence[Finding]
     end: int
 
 
@@ -194,7 +194,7 @@ def conclude_at(
 
 
 def _concluded(store: Store, judged: Judged, tallies: list[Tally], end: int, patience: int | None) -> Outcome:
-    findings = judged.reading.conclude(end, lambda place: store.ledger.event_at(place).event, patience)
+    findings = list(judged.reading.conclude(end, lambda place: store.ledger.event_at(place).event, patience))
     return Outcome(tallies, judged, findings, end)
 
 
@@ -225,7 +225,15 @@ def exported_events(store: Store) -> Iterator[bytes]:
         yield msgspec.json.encode({"position": placed.position, "at": placed.at, **msgspec.to_builtins(placed.event)})
 
 
-def span_of(journal: Journal) -> Span:
+class HasSources(Protocol):
+    """What knows the sources of a journal: it itself, or who remembers them."""
+
+    def sources(self) -> list[Source]:
+        """Each with its summary."""
+        ...
+
+
+def span_of(journal: HasSources) -> Span:
     """From when to when the sources last, every record counted."""
     whole = Span()
     for source in journal.sources():
@@ -249,7 +257,7 @@ class Silence(NamedTuple):
 SILENCES_KEPT = 100
 
 
-def silences(journal: Journal) -> list[Silence]:
+def silences(journal: HasSources) -> list[Silence]:
     """When no audit log has any line: a file of a rotated log is missing, or the server was down. The first of them all."""
     spans = [
         (source.path, msgspec.msgpack.decode(source.summary, type=Span))
@@ -268,7 +276,7 @@ def _between(stretches: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         yield f"{following(last)}:00Z", f"{first}:00Z"
 
 
-def end_of(journal: Journal) -> int:
+def end_of(journal: HasSources) -> int:
     """The time of the last record of all, in microseconds since 1970; 0 for an empty journal."""
     last = span_of(journal).last
     return moment(last, "the last record's time") if last else 0

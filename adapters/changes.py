@@ -2,8 +2,8 @@
 
 Findings follow from the log, and are asked for again and again; what is new about them since the last time is a change,
 with a number. The changes are kept apart from the ledger, for they say when something was noticed, which no replay of the
-same records can. Up to which number somebody was told (`outlets.py`) stands beside them. `live.py` notes them,
-`adapters/http` tells of them.
+same records can. Up to which number somebody was told (`outlets.py`) stands beside them. What is over is looked up in the
+file, and only what is not is held in memory. `live.py` notes them, `adapters/http` tells of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -32,6 +32,29 @@ _TABLES = (
     "CREATE TABLE known (id TEXT PRIMARY KEY, status TEXT, severity TEXT, document TEXT) WITHOUT ROWID",
     "CREATE TABLE told (who TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID",
 )
+
+
+# What healed is most of it after a while, and nobody asks for it.
+_STANDING = "CREATE INDEX IF NOT EXISTS standing ON known (status) WHERE status <> 'healed'"
+
+
+class Over(Protocol):
+    """A finding that is over, packed."""
+
+    @property
+    def id(self) -> str:
+        """The finding's."""
+        ...
+
+    @property
+    def severity(self) -> str:
+        """The finding's."""
+        ...
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The finding, unpacked."""
+        ...
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -76,49 +99,74 @@ class Changes:
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {VERSION}")
                     connection.execute("COMMIT")
-                rows = connection.execute("SELECT id, status, severity FROM known").fetchall()
+                connection.execute(_STANDING)
+                rows = connection.execute("SELECT id, status, severity FROM known WHERE status <> 'healed'").fetchall()
                 (self.last,) = connection.execute("SELECT coalesce(max(number), 0) FROM change").fetchone()
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
-        self._known: dict[str, tuple[str, str]] = {id: (status, severity) for id, status, severity in rows}
+        self._standing: dict[str, tuple[str, str]] = {id: (status, severity) for id, status, severity in rows}
 
-    def note(self, findings: Iterable[Mapping[str, Any]], time: int) -> None:
-        """These are the findings now: what is new is written down, and whoever waits is told. Raises `StoreError`."""
-        now = {finding["id"]: finding for finding in findings}
-        changes: list[tuple[str, Mapping[str, Any], str]] = []
-        for id, finding in now.items():
-            before = self._known.get(id)
-            what = _what(before, (finding["status"], finding["severity"]))
-            if what:
-                changes.append((what, finding, before[0] if before else ""))
-        gone = [id for id in self._known if id not in now]
-        if not changes and not gone:
+    def note(
+        self,
+        findings: Iterable[Mapping[str, Any]],
+        time: int,
+        *,
+        over: Iterable[Over] = (),
+        gone: Iterable[str] = (),
+        whole: bool = True,
+    ) -> None:
+        """These are the findings now: what is new is written down, and whoever waits is told. Raises `StoreError`.
+
+        With `over` those that are over need not be among `findings`. Where these are not the `whole`, what is over and
+        not among them is as it was, but for those whose ids are `gone`.
+        """
+        now: dict[str, tuple[str, str, Mapping[str, Any] | Over]] = {
+            finding["id"]: (finding["status"], finding["severity"], finding) for finding in findings
+        }
+        for packed in over:
+            now[packed.id] = (HEALED, packed.severity, packed)
+        new = {id: one for id, one in now.items() if self._standing.get(id) != one[:2]}
+        missing = [id for id in self._standing if id not in now]
+        missing += [id for id in gone if id not in now]
+        if not (new or missing or whole):
             return
+        standing = dict(self._standing)
+        number = self.last
         try:
             with closing(self._connect()) as connection:
+                if whole:
+                    known = [id for (id,) in connection.execute("SELECT id FROM known WHERE status = 'healed'")]
+                    missing += [id for id in known if id not in now]
                 connection.execute("BEGIN IMMEDIATE")
-                for id in gone:
-                    (document,) = connection.execute("SELECT document FROM known WHERE id = ?", (id,)).fetchone()
-                    changes.append((WITHDRAWN, json.loads(document), self._known[id][0]))
-                    connection.execute("DELETE FROM known WHERE id = ?", (id,))
-                number = self.last
-                for what, finding, status in changes:
-                    number += 1
-                    document = json.dumps(finding)
-                    connection.execute(
-                        "INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)",
-                        (number, time, what, finding["id"], document, status),
-                    )
-                    if what != WITHDRAWN:
+                for id, (status, severity, one) in new.items():
+                    before = standing.get(id) or _known(connection, id)
+                    what = _what(before, (status, severity))
+                    if what:
+                        number += 1
+                        document = json.dumps(one.document if not isinstance(one, Mapping) else one)
+                        said = (number, time, what, id, document, before[0] if before else "")
+                        connection.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)", said)
                         connection.execute(
-                            "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)",
-                            (finding["id"], finding["status"], finding["severity"], document),
+                            "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)", (id, status, severity, document)
                         )
+                    standing[id] = (status, severity)
+                    if status == HEALED:
+                        del standing[id]
+                for id in dict.fromkeys(missing):
+                    row = connection.execute("SELECT status, document FROM known WHERE id = ?", (id,)).fetchone()
+                    if row is not None:
+                        number += 1
+                        said = (number, time, WITHDRAWN, id, row[1], row[0])
+                        connection.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)", said)
+                        connection.execute("DELETE FROM known WHERE id = ?", (id,))
+                    standing.pop(id, None)
                 connection.execute("DELETE FROM change WHERE number <= ?", (number - CHANGES_KEPT,))
                 connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
-        self._known = {id: (finding["status"], finding["severity"]) for id, finding in now.items()}
+        self._standing = standing
+        if number == self.last:
+            return
         with self._changed:
             self.last = number
             self._changed.notify_all()
@@ -150,7 +198,9 @@ class Changes:
             with closing(self._connect()) as connection:
                 connection.execute("BEGIN")  # both of one moment
                 (number,) = connection.execute("SELECT coalesce(max(number), 0) FROM change").fetchone()
-                rows = connection.execute("SELECT document FROM known WHERE status = ? ORDER BY id", (OPEN,)).fetchall()
+                rows = connection.execute(
+                    "SELECT document FROM known WHERE status <> 'healed' AND status = ? ORDER BY id", (OPEN,)
+                ).fetchall()
                 connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
@@ -184,6 +234,13 @@ class Changes:
             f"the changes of findings {self.path} cannot be kept ({error}); see that there is room and permission, or move "
             "that file away: the findings themselves are in the ledger"
         )
+
+
+def _known(connection: sqlite3.Connection, id: str) -> tuple[str, str] | None:
+    row: tuple[str, str] | None = connection.execute(
+        "SELECT status, severity FROM known WHERE id = ?", (id,)
+    ).fetchone()
+    return row
 
 
 def _what(before: tuple[str, str] | None, now: tuple[str, str]) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from adapters.authority import SOURCE as COMMANDS
 from adapters.ingest import BATCH_BYTES, BATCH_RECORDS, Span, moved
-from adapters.ports import Aside, Journal, Record
+from adapters.ports import Aside, Journal, Record, Source
 from adapters.sources import dialects
 from adapters.sources.dialect import About, Found, Ignored, Line, Reader, Recognised
 from domain.decide import COMMAND
@@ -67,6 +67,7 @@ class Intake:
         # Numbers are given in the order of commits, and whoever is told is told in that order.
         self._committing = threading.Lock()
         self._inlets: dict[tuple[str, str], Inlet] = {}
+        self._sources: dict[int, Source] | None = None
 
     def inlet(self, path: str, format: str, about: About | None = None) -> Inlet:
         """The inlet of a source, by its name and dialect: always the same one. Raises `StoreError`.
@@ -92,6 +93,16 @@ class Intake:
                     found = source.format
             return found
 
+    def sources(self) -> list[Source]:
+        """The journal's, as they were when their last record was kept. Raises `StoreError`.
+
+        They are read once: whoever holds the ledger open for writing is the only one who adds to them.
+        """
+        with self._committing:
+            if self._sources is None:
+                self._sources = {source.id: source for source in self._journal.sources()}
+            return list(self._sources.values())
+
     def inlets(self) -> list[Inlet]:
         """All that were asked for."""
         with self._committing:
@@ -109,7 +120,14 @@ class Intake:
         """For inlets."""
         with self._committing:
             number = self._journal.head()
-            receipt = self._journal.commit(inlet.source, records, aside, msgspec.msgpack.encode(inlet.span))
+            summary = msgspec.msgpack.encode(inlet.span)
+            try:
+                receipt = self._journal.commit(inlet.source, records, aside, summary)
+            except BaseException:
+                self._sources = None  # what is kept now, the journal knows
+                raise
+            if self._sources is not None:
+                self._sources[inlet.source] = Source(inlet.source, inlet.path, inlet.format, summary)
             new: list[New] = []
             for record, some, accepted in zip(records, heads, receipt.accepted, strict=True):
                 if accepted:

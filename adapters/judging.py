@@ -128,6 +128,8 @@ class Deciding:
         self.judged = judged
         self.generations = 0
         """How many were begun."""
+        self.same_upto = judged.reading.at
+        """Up to which place the events are those that the ledger held before."""
         self._journal = journal
         self._maker = maker
         self._again = again
@@ -192,6 +194,8 @@ class Deciding:
 
     def _take(self, placed: Placed) -> None:
         self.judged.fold(placed.event, placed.data)
+        if not self.generations:
+            self.same_upto = self.judged.reading.at
         if self._maker is not None:
             self._maker.note(placed.event, placed.at, placed.position)
             self._maker.settle(self.judged.reading.world)

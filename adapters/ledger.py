@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from copy import copy
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -97,8 +98,15 @@ class Ledger:
             self.count = self.base.at
         markers = DCBQuery(items=[DCBQueryItem(types=[GENERATION])])
         for found in recorder.read(markers):
-            self._start(found.position, codec.decode(found.event.data))
+            self._spans = _restarted(self._spans, found.position, codec.decode(found.event.data))
+            self.generation += 1
         self.head = recorder.read(limit=None, after=None).head or 0
+
+    def as_it_stands(self) -> Ledger:
+        """Another, for one question, which stands where this one does now. Nothing is read for it."""
+        other = copy(self)
+        other._runs, other._cited = list(self._runs), {}
+        return other
 
     @property
     def start(self) -> tuple[int, int]:
@@ -261,7 +269,10 @@ class Ledger:
 
     def _event_at(self, at: int) -> Placed:
         position = self.position_of(at)
-        found = next(iter(self.recorder.read(after=position - 1, limit=1)), None)
+        if isinstance(self.recorder, Recorder):
+            found = next(iter(self.recorder.at([position])), None)
+        else:
+            found = next(iter(self.recorder.read(after=position - 1, limit=1)), None)
         if found is None or found.position != position:
             raise StoreError(
                 f"the event at position {position} (place {at}) is not in the ledger: it was pruned; verify the ledger if it "
@@ -270,13 +281,8 @@ class Ledger:
         return Placed(at, found.position, codec.decode(found.event.data), found.event.data)
 
     def _start(self, position: int, marker: Event) -> None:
-        after = marker.changed["after"][1]
-        self._spans = [
-            span._replace(upto=after if span.upto is None else min(span.upto, after))
-            for span in self._spans
-            if span.after < after
-        ]
-        self._spans.append(_Span(position, None, 0))
+        # Whoever reads on goes by the spans of before. There may be as many as there were late records.
+        self._spans = _restarted(list(self._spans), position, marker)
         self.generation += 1
 
     def _count(self, at: int, position: int) -> None:
@@ -287,6 +293,17 @@ class Ledger:
         if not self._runs or self._runs[-1][0] < at:
             self._runs.append((at, position))
         self.count = max(self.count, at)
+
+
+def _restarted(spans: list[_Span], position: int, marker: Event) -> list[_Span]:
+    """These spans with a generation that begins at a position: what stands behind its cut is none of it any more."""
+    after = marker.changed["after"][1]
+    while spans and spans[-1].after >= after:
+        spans.pop()
+    if spans and (spans[-1].upto is None or spans[-1].upto > after):
+        spans[-1] = spans[-1]._replace(upto=after)
+    spans.append(_Span(position, None, 0))
+    return spans
 
 
 def verify(recorder: DCBRecorder) -> Iterator[Problem]:

@@ -15,14 +15,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
-from adapters import report
+from adapters import finding_documents, report
 from adapters.app import Outcome, Store, end_of
 from adapters.authority import Verdict, decided_in, record_of, verdict_of
 from adapters.changes import Change, Changes
+from adapters.finding_documents import Packed
 from adapters.ingest import skew_of
 from adapters.intake import Intake, New
 from adapters.judging import Deciding, Judged
@@ -38,7 +39,7 @@ from domain.decide import Command, decide_command
 from domain.operations import OrderKey
 from domain.order import Sequencer
 from domain.resources import Key
-from projections.findings.rule import OPEN
+from projections.findings.concluded import Concluded
 from projections.reading import Reading
 
 TICK_SECONDS: Final = 0.1
@@ -108,6 +109,8 @@ class Live:
         self._kept_at: tuple[int, ...] = ()
         self._window = Window(store.journal, window)
         self._deciding = Deciding(store.journal, Ledger(store.recorder), Judged(reading=Reading()))
+        self._found = Concluded()
+        self._is_noted = False  # whether the changes know all that was found before
         self._document: dict[str, Any] = {}
         self._is_whole = False  # whether nothing waited when that was made
         self._concluded: tuple[Store, Outcome] | None = None
@@ -232,7 +235,7 @@ class Live:
     def standing(self) -> tuple[int, list[dict[str, Any]]]:
         """The number of the last change, and the findings that are open by then. Raises `StoreError`."""
         number, noted = self._changes.standing()
-        fresh = {finding["id"]: finding for finding in self._document.get("findings", ()) if finding["status"] == OPEN}
+        fresh = {finding["id"]: finding for finding in finding_documents.open_ones(self._document.get("findings", ()))}
         return number, [fresh.get(finding["id"], finding) for finding in noted]
 
     def told(self, who: str) -> int | None:
@@ -263,7 +266,7 @@ class Live:
         """The store for one question, as it stands now."""
         self._require_begun()
         store = self._store
-        ledger = Ledger(store.recorder)
+        ledger = self._deciding.ledger.as_it_stands()
         yield store._replace(ledger=ledger, checkpoints=self._upkeep.checkpoints(ledger), trail=self._upkeep.trail)
 
     def rebuild(self) -> int:
@@ -289,6 +292,7 @@ class Live:
                 )
                 with self._fold:
                     self._deciding = fresh
+                    self._found = Concluded(self._found, judged.reading.at)
                 self._judged_upto = ()
                 return judged.reading.at
 
@@ -424,9 +428,8 @@ class Live:
         """What the journal holds and a snapshot did not, as far as it was ripe."""
         journal = self._store.journal
         now, clock = time.monotonic(), time.time_ns() // 1000
-        for new in again(journal, waited, upto, self._skews()):
-            window.add(new, now, clock)
-        return window.ripe(now, everything=everything, like=self._window)
+        records = again(journal, waited, upto, self._skews())
+        return window.catch_up(records, now, clock, self._window, everything=everything)
 
     def _begin(self, ledger: Ledger) -> None:
         """Everything from the beginning, ordered on disk: there may be any number of records."""
@@ -455,6 +458,7 @@ class Live:
             self._snapshots.drop_behind(kept)
         with self._fold:
             self._window, self._deciding = window, deciding
+            self._found = Concluded(self._found, deciding.same_upto)
         self._judged_upto = ()
 
     def _keep_snapshot(self) -> None:
@@ -482,7 +486,7 @@ class Live:
         """Ask the rules, and say what is new."""
         store = self._store
         judged, ledger = self._deciding.judged, self._deciding.ledger
-        end = end_of(store.journal)
+        end = end_of(self.intake)
         is_whole = not self._window.undecided
         if (oldest := self._window.oldest) is not None:
             end = max(min(end, oldest), judged.last_time)  # what waits may be what is missed
@@ -490,11 +494,18 @@ class Live:
         if upto == self._judged_upto:
             return
         asked = Store(store.container, store.recorder, store.journal, ledger, store.durability)
+        is_noted, self._is_noted = self._is_noted, False  # should it fail, what moved is not known any more
         with self._fold:
-            findings = judged.reading.conclude(end, lambda place: ledger.event_at(place).event, self._patience)
+            findings = judged.reading.conclude(
+                end, lambda place: ledger.event_at(place).event, self._patience, self._found
+            )
             outcome = Outcome([], judged, findings, end)
-            document = report.verdict(asked, outcome)
+            before = self._document.get("findings")
+            documents = finding_documents.documents(asked, findings, before)
+            document = report.verdict(asked, outcome, documents, self.intake)
             self._concluded = asked, outcome
-        self._changes.note(document["findings"], time.time_ns() // 1000)
+        fresh = [cast(Packed, entry.document) for entry in (findings.fresh if is_noted else findings.over)]
+        self._changes.note(documents.now, time.time_ns() // 1000, over=fresh, gone=findings.gone, whole=not is_noted)
+        self._is_noted = True
         self._document, self._is_whole = document, is_whole
         self._judged_upto = upto

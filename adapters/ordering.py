@@ -11,8 +11,9 @@ import heapq
 import struct
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator
-from typing import IO, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
+from typing import IO, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import zstandard
@@ -34,6 +35,9 @@ WAITING_BYTES = 8 << 20
 
 CHUNK_BYTES = 32 << 10
 """How much of a run is read back at a time: there may be a few hundred runs."""
+
+
+Value = TypeVar("Value")
 
 
 class Ordered(NamedTuple):
@@ -64,12 +68,14 @@ class Ordered(NamedTuple):
 class Heads:
     """The heads of the journal's records, by stage time: read from it, or added as records are ingested."""
 
-    def __init__(self) -> None:
-        self.by_time = _Sorter()
+    def __init__(self, first: int = 1) -> None:
+        """Of the records with numbers from `first` on."""
+        self.by_time: Sorter[bytes] = Sorter(bytes, bytes, len)
         self.parts: dict[int, int] = {}  # of the records that are not about one object: about how many
-        self.needless = bytearray()  # by number: 1 for the records that are evidence only, and that nobody asks for
+        self.first = first
+        self.needless = bytearray()  # from `first` on: 1 for the records that nobody asks for, or evidence only
         self.unclocked = False
-        self.upto = 0
+        self.upto = first - 1
 
     def add(self, number: int, heads: list[Head]) -> None:
         """Take the heads of the record with that number in; numbers rise."""
@@ -94,6 +100,27 @@ class Heads:
                 progress(1_000)
         progress(count % 1_000)
 
+    def shown(self, also: Callable[[Iterable[Shown]], Iterable[Shown]] | None = None) -> Iterable[Shown]:
+        """Them by time, once; what has no clock joined to what has, or dated by it. `also` brings more of it."""
+        shown: Iterable[Shown] = (Shown(*_unpack_head(packed)) for _, packed in self.by_time)
+        if also is not None:
+            shown = also(shown)
+        elif not self.unclocked:
+            return shown
+        self.needless.extend(bytes(self.upto - self.first + 1 - len(self.needless)))
+        return joined(self._unless_needed(shown))
+
+    def _unless_needed(self, shown: Iterable[Shown]) -> Iterator[Shown]:
+        for one in shown:
+            if not one.head.clocked and evidence.is_of_an_object(one.head) and one.carried >= self.first:
+                self.needless[one.carried - self.first] = 1  # until it comes out
+            yield one
+
+    def need(self, number: int) -> None:
+        """A record came out: it will be asked for."""
+        if self.needless and number >= self.first:
+            self.needless[number - self.first] = 0
+
 
 def heads_of(entry: Entry) -> list[Head]:
     """What the order needs of a record, by the clock of its source."""
@@ -115,53 +142,50 @@ def in_order(
     """
     heads = heads if heads is not None else Heads()
     heads.read(journal, progress)
-    by_key = _Sorter()
+    by_key: Sorter[bytes] = Sorter(bytes, bytes, len)
     sequencer = sequencer if sequencer is not None else Sequencer()
-    for _, packed in _joined(heads) if heads.unclocked else heads.by_time:
-        head, number, others = _unpack_head(packed)
+    for head, number, others in heads.shown():
+        heads.need(number)
         for order, outcome, carried in sequencer.feed(head, (number, head.received, others)):
             by_key.add(msgspec.structs.astuple(order), _pack((outcome, *carried)))
     for order, outcome, carried in sequencer.flush():
         by_key.add(msgspec.structs.astuple(order), _pack((outcome, *carried)))
-    with _Payloads(journal, heads) as payloads:
+    with Payloads(journal, heads) as payloads:
         for key, packed in by_key:
             outcome, number, received, others = _unpack_placed(packed)
             yield Ordered(OrderKey(*key), outcome, payloads.take(number), received, others, number)
 
 
-def _joined(heads: Heads) -> _Sorter:
-    """The heads by time once more, now that what has no clock is joined to what has, or dated by it."""
-    by_object, by_revision, by_time = _Sorter(), _Sorter(), _Sorter()
+def joined(shown: Iterable[Shown]) -> Iterator[Shown]:
+    """Heads by time, in whatever order they come: what has no clock is joined to what has, or dated by it."""
+    by_object, by_revision, by_time = heads_by(), heads_by(), heads_by()
 
     def place(one: Shown) -> None:
-        by_time.add((one.head.time, one.head.identity, one.head.part), _pack(one))
+        by_time.add((one.head.time, one.head.identity, one.head.part), one)
 
-    needless = bytearray(heads.upto + 1)
-    for _, packed in heads.by_time:
-        one = Shown(*_unpack_head(packed))
+    for one in shown:
         if evidence.is_of_an_object(one.head):
-            if not one.head.clocked:
-                needless[one.carried] = 1  # until it comes out
-            by_object.add(evidence.by_object(one.head), packed)
+            by_object.add(evidence.by_object(one.head), one)
         else:
             place(one)
-    for one in evidence.join(Shown(*_unpack_head(packed)) for _, packed in by_object):
+    for one in evidence.join(one for _, one in by_object):
         if one.head.clocked:
             place(one)
             if not one.head.revision:
                 continue
-        else:
-            needless[one.carried] = 0
-        by_revision.add(evidence.by_revision(one.head), _pack(one))
-    for one in evidence.dated(Shown(*_unpack_head(packed)) for _, packed in by_revision):
+        by_revision.add(evidence.by_revision(one.head), one)
+    for one in evidence.dated(one for _, one in by_revision):
         place(one)
-    heads.needless = needless
-    return by_time
+    return (one for _, one in by_time)
 
 
 KEY_BYTES = 200
 """What a pair and its key take beside its value, about."""
 
+HEAD_BYTES = 800
+"""What a head takes in memory, about."""
+
+_first = itemgetter(0)
 _encoder = msgspec.msgpack.Encoder()
 _pack = _encoder.encode
 _inflate = zstandard.ZstdDecompressor().decompress  # one for all runs: each would hold its own window
@@ -171,7 +195,7 @@ _unpack_placed = msgspec.msgpack.Decoder(tuple[str, int, int, tuple[str, ...]]).
 _unpack_chunk = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], bytes]]).decode
 
 
-class _Payloads:
+class Payloads:
     """The journal's records by number, read front to back and handed out in another order.
 
     Logs are nearly in order already, so few wait at a time. When those that wait are more than `WAITING_BYTES` they
@@ -179,8 +203,8 @@ class _Payloads:
     """
 
     def __init__(self, journal: Journal, heads: Heads) -> None:
-        self._entries = journal.read()
-        self._upto = heads.upto  # what came after the order was made is not in it
+        self._entries = journal.read(heads.first - 1)
+        self._first, self._upto = heads.first, heads.upto  # what came after the order was made is not in it
         self._parts = heads.parts
         self._needless = heads.needless
         self._waiting: dict[int, bytes] = {}
@@ -188,7 +212,7 @@ class _Payloads:
         self._spilled: IO[bytes] | None = None
         self._offsets = array("q")
 
-    def __enter__(self) -> _Payloads:
+    def __enter__(self) -> Payloads:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -206,10 +230,12 @@ class _Payloads:
                     del self._waiting[number]
                     self._bytes -= len(payload)
                 return payload
-            if number < len(self._offsets) and self._offsets[number] >= 0:
+            if self._offsets and self._offsets[number - self._first] >= 0:
                 return self._from_disk(number)
             entry = next(self._entries)
-            if not self._parts.get(entry.number, 1) or self._needless[entry.number : entry.number + 1] == b"\1":
+            if entry.number > self._upto:
+                continue
+            if not self._parts.get(entry.number, 1) or (self._needless and self._needless[entry.number - self._first]):
                 continue
             self._waiting[entry.number] = entry.payload
             self._bytes += len(entry.payload)
@@ -219,55 +245,67 @@ class _Payloads:
     def _spill(self) -> None:
         if self._spilled is None:
             self._spilled = tempfile.TemporaryFile(prefix="netledger-")  # noqa: SIM115 - closed with the block
-            self._offsets = array("q", [-1]) * (self._upto + 1)
+            self._offsets = array("q", [-1]) * (self._upto - self._first + 1)
         self._spilled.seek(0, 2)
         for number, payload in self._waiting.items():
-            if number <= self._upto:
-                self._offsets[number] = self._spilled.tell()
-                self._spilled.write(struct.pack("<I", len(payload)) + payload)
+            self._offsets[number - self._first] = self._spilled.tell()
+            self._spilled.write(struct.pack("<I", len(payload)) + payload)
         self._waiting, self._bytes = {}, 0
 
     def _from_disk(self, number: int) -> bytes:
         assert self._spilled is not None
-        self._spilled.seek(self._offsets[number])
+        self._spilled.seek(self._offsets[number - self._first])
         (length,) = struct.unpack("<I", self._spilled.read(4))
         return self._spilled.read(length)
 
 
-class _Sorter:
-    """Sorts `(key, bytes)` pairs of which no two keys are equal: add them all, then read them back once."""
+class Sorter(Generic[Value]):
+    """Sorts pairs of a key and a value, of which no two keys are equal: add them all, then read them back once.
 
-    def __init__(self) -> None:
-        self._items: list[tuple[tuple[Any, ...], bytes]] = []
+    They are held as they are, and only where they are many they go to disk, packed.
+    """
+
+    def __init__(
+        self, pack: Callable[[Value], bytes], unpack: Callable[[bytes], Value], size: Callable[[Value], int]
+    ) -> None:
+        """`size` is how many bytes of memory a value takes, about."""
+        self._pack = pack
+        self._unpack = unpack
+        self._size = size
+        self._items: list[tuple[tuple[Any, ...], Value]] = []
         self._bytes = 0
         self._runs: list[IO[bytes]] = []
 
-    def add(self, key: tuple[Any, ...], value: bytes) -> None:
+    def add(self, key: tuple[Any, ...], value: Value) -> None:
+        """Take one in."""
         self._items.append((key, value))
-        self._bytes += len(value) + KEY_BYTES
+        self._bytes += self._size(value) + KEY_BYTES
         if self._bytes >= RUN_BYTES:
             self._spill()
 
-    def __iter__(self) -> Iterator[tuple[tuple[Any, ...], bytes]]:
+    def __iter__(self) -> Iterator[tuple[tuple[Any, ...], Value]]:
         if not self._runs:
-            self._items.sort()
+            self._items.sort(key=_first)
             yield from self._items
             self._items = []
             return
         self._spill()
-        yield from heapq.merge(*(self._read(run) for run in self._runs))
+        unpack = self._unpack
+        for key, packed in heapq.merge(*(self._read(run) for run in self._runs)):
+            yield key, unpack(packed)
 
     def _spill(self) -> None:
         if not self._items:
             return
-        self._items.sort()
+        self._items.sort(key=_first)
         run = tempfile.TemporaryFile(prefix="netledger-")  # noqa: SIM115 - lives until it was merged
         compressor = zstandard.ZstdCompressor(level=1)
         chunk: list[tuple[tuple[Any, ...], bytes]] = []
         size = 0
-        for item in self._items:
-            chunk.append(item)
-            size += len(item[1]) + KEY_BYTES
+        for key, value in self._items:
+            packed = self._pack(value)
+            chunk.append((key, packed))
+            size += len(packed) + KEY_BYTES
             if size >= CHUNK_BYTES:
                 _write(run, compressor.compress(_pack(chunk)))
                 chunk, size = [], 0
@@ -281,6 +319,11 @@ class _Sorter:
         with run:
             while length := run.read(4):
                 yield from _unpack_chunk(_inflate(run.read(struct.unpack("<I", length)[0])))
+
+
+def heads_by() -> Sorter[Shown]:
+    """A sorter of heads."""
+    return Sorter(_pack, lambda packed: Shown(*_unpack_head(packed)), lambda shown: HEAD_BYTES)
 
 
 def _write(run: IO[bytes], chunk: bytes) -> None:

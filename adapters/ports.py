@@ -254,7 +254,9 @@ class Recorder(DCBRecorder):
     def at(self, positions: Sequence[int]) -> Iterator[DCBSequencedEvent]:
         """The events at these positions, which rise. One that was pruned, or is not there, is left out."""
         for position in positions:
-            yield from self.between(None, position - 1, position)
+            for found in self.read(after=position - 1, limit=1):
+                if found.position == position:
+                    yield found
 
     @abstractmethod
     def seal(self, position: int) -> Seal | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters.app import Outcome, Store, silences, span_of
+from adapters.app import HasSources, Outcome, Store, silences, span_of
 from adapters.ingest import UNKNOWN_FORMAT
 from adapters.judging import fold
 from adapters.ledger import Moment, Placed
@@ -61,19 +61,21 @@ def document(store: Store, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def verdict(store: Store, outcome: Outcome) -> dict[str, Any]:
-    """Where the ledger stands, what it can speak for, and the findings."""
+def verdict(
+    store: Store,
+    outcome: Outcome,
+    findings: Sequence[dict[str, Any]] | None = None,
+    sources: HasSources | None = None,
+) -> dict[str, Any]:
+    """Where the ledger stands, what it can speak for, and the findings.
+
+    `findings` are their documents, where they are made already; `sources` knows the journal's.
+    """
     reading = outcome.judged.reading
-    span = span_of(store.journal)
-    cited = {witness.at for finding in outcome.findings for witness in finding.witnesses}
-    cited |= {at for finding in outcome.findings for at in (finding.since, finding.until) if at}
-    events = {at: store.ledger.event_at(at) for at in sorted(cited)}
-    places = store.journal.locate(
-        {record for placed in events.values() for record in (placed.event.record, *placed.event.evidence)}
-    )
+    sources = sources if sources is not None else store.journal
+    span = span_of(sources)
     ahead = list(reading.clocks.ahead())
     clocks = store.journal.locate({clock.record for clock in ahead})
-    told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
     revisions = reading.coverage.revisions or None
     return {
         "ledger": {
@@ -91,8 +93,7 @@ def verdict(store: Store, outcome: Outcome) -> dict[str, Any]:
                 {"resource": str(gap.key), "why": gap.why, "before": gap.revision, "at": gap.at} for gap in reading.gaps
             ],
             "silences": [
-                {"source": silence.path, "from": silence.first, "to": silence.last}
-                for silence in silences(store.journal)
+                {"source": silence.path, "from": silence.first, "to": silence.last} for silence in silences(sources)
             ],
             "clocks": [
                 {"source": clocks[clock.record][0], "ahead": clock.by / 1_000_000, "commands": clock.commands}
@@ -104,8 +105,20 @@ def verdict(store: Store, outcome: Outcome) -> dict[str, Any]:
             "truncated": reading.coverage.unknown.get(TRUNCATED, 0),
             "below_request_response": reading.coverage.unknown.get(BELOW, 0),
         },
-        "findings": [_finding(finding, told) for finding in outcome.findings],
+        "findings": findings if findings is not None else documents_of(store, outcome.findings),
     }
+
+
+def documents_of(store: Store, findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings as documents, with the events that they cite and where their records are. Raises `StoreError`."""
+    cited = {witness.at for finding in findings for witness in finding.witnesses}
+    cited |= {at for finding in findings for at in (finding.since, finding.until) if at}
+    events = {at: store.ledger.event_at(at) for at in sorted(cited)}
+    places = store.journal.locate(
+        {record for placed in events.values() for record in (placed.event.record, *placed.event.evidence)}
+    )
+    told = _Events({at: (placed.position, placed.event) for at, placed in events.items()}, places)
+    return [_finding(finding, told) for finding in findings]
 
 
 def pruned_coverage(store: Store) -> dict[str, Any] | None:
@@ -247,8 +260,15 @@ class _Events:
     def __init__(self, events: dict[int, tuple[int, Event]], places: dict[str, tuple[str, int]]) -> None:
         self._events = events
         self._places = places
+        self._documents: dict[int, dict[str, Any]] = {}
 
     def document(self, at: int) -> dict[str, Any]:
+        known = self._documents.get(at)
+        if known is None:  # what began a finding is among its witnesses, and others may cite it too
+            known = self._documents[at] = self._made(at)
+        return dict(known)
+
+    def _made(self, at: int) -> dict[str, Any]:
         position, event = self._events[at]
         return {
             "position": position,

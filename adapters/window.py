@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from adapters.ingest import moved
 from adapters.intake import New
-from adapters.ordering import Ordered, heads_of
+from adapters.ordering import Heads, Ordered, Payloads, Sorter, heads_of, joined
 from adapters.ports import Journal, LedgerDamaged
 from domain import evidence
 from domain.decide import COMMAND
@@ -45,6 +45,7 @@ PAYLOAD_BYTES: Final = 64 << 20
 """How many bytes of waiting records are held in memory; the others are read from the journal again."""
 
 _NEVER: Final = -(1 << 62)
+_ALWAYS: Final = 1 << 62
 
 Carried = tuple[int, int, tuple[str, ...]]
 """What goes through the sequencer with a head: the record's number, when it was asked for, and its evidence."""
@@ -53,7 +54,11 @@ _Placed = tuple[tuple[Any, ...], str, int, int, tuple[str, ...], int]
 """Key, outcome, number, received, evidence, and the time of its head: what `Ordered` needs but the payload."""
 
 
-class Payloads:
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(tuple[str, int, int, tuple[str, ...], int, bool]).decode
+
+
+class Waiters:
     """What records said, while they wait: in memory, or read from the journal once more."""
 
     def __init__(self, journal: Journal) -> None:
@@ -124,7 +129,8 @@ class Window:
 
     def __init__(self, journal: Journal, window: float) -> None:
         """`window` is in seconds."""
-        self.payloads = Payloads(journal)
+        self._journal = journal
+        self.payloads = Waiters(journal)
         self.late: dict[int, int] = {}
         """Of the records that came too late: the number of each, and the time before which to go back for it."""
         self._window = window
@@ -193,39 +199,39 @@ class Window:
         """
         self._arrived_last = now
         self.upto = max(self.upto, new.number)
-        if not new.heads:
+        waiting = [head for head in new.heads if self._is_to_wait(new.number, head, now, clock)]
+        self._wait(new, waiting, now)
+
+    def _is_to_wait(self, number: int, head: Head, now: float, clock: int) -> bool:
+        """Whether it is neither late nor known, and better, already. Its time counts for how far time has gone on."""
+        if not head.clocked:
+            self._advanced_last = now
+            return not self._is_decided(head)
+        if self._latest < head.time <= clock + AHEAD:
+            self._latest, self._advanced_last = head.time, now
+        if head.time <= self._fed:
+            self._is_late(number, head.time)
+        elif _twin(head) in self._shown:
+            self._is_late(number, min(head.time, self._fed))
+        else:
+            return True
+        return False
+
+    def _wait(self, new: New, heads: Sequence[Head], now: float) -> None:
+        if not heads:
             return
-        self.payloads.expect(new.number, len(new.heads))
+        self.payloads.expect(new.number, len(heads))
         self.payloads.hold(new.number, new.payload)
         self._arrivals.append((now, new.number))
-        for head in new.heads:
-            if head.clocked and self._latest < head.time <= clock + AHEAD:
-                self._latest, self._advanced_last = head.time, now
-            elif not head.clocked:
-                self._advanced_last = now
-            self._add(_Waiting(head.time, head.identity, head.part, new.number, now, head))
-
-    def _add(self, one: _Waiting) -> None:
-        head = one.head
-        twin = _twin(head)
-        if not head.clocked:
-            if self._is_decided(head):
-                self.payloads.forget(one.number)  # it shows what is known already, and better
-            elif twin is not None:
+        for head in heads:
+            one = _Waiting(head.time, head.identity, head.part, new.number, now, head)
+            if not head.clocked and (twin := _twin(head)) is not None:
                 self._unclocked.setdefault(twin, []).append(one)
             else:
                 heapq.heappush(self._waiting, one)
-            return
-        if head.time <= self._fed:
-            self._is_late(one.number, head.time)
-        elif twin in self._shown:
-            self._is_late(one.number, min(head.time, self._fed))
-        else:
-            heapq.heappush(self._waiting, one)
 
     def _is_late(self, number: int, time: int) -> None:
         self.late[number] = min(time, self.late.get(number, time))
-        self.payloads.forget(number)
 
     def _is_decided(self, head: Head) -> bool:
         if head.outcome in (SEEN_GONE, SEEN_ABSENT):
@@ -261,36 +267,98 @@ class Window:
 
     # ---- what is ripe
 
-    def ripe(self, now: float, *, everything: bool = False, like: Window | None = None) -> Iterator[Ordered]:
-        """What has its turn now, in order. What turns out to be late is not among it. `now` is as for `add`.
-
-        `like` another one: what was ripe there is.
-        """
+    def ripe(self, now: float, *, everything: bool = False) -> Iterator[Ordered]:
+        """What has its turn now, in order. What turns out to be late is not among it. `now` is as for `add`."""
         # Where only old records come, those that wait have waited long enough after a while.
         idle = now - self._arrived_last >= self._window or now - self._advanced_last >= PAUSES * self._window
         watermark = self._latest if idle else self._latest - round(self._window * 1_000_000)
-        if like is not None:
-            watermark, idle = like.watermark, like._flushed
         if everything:
-            watermark = 1 << 62
+            watermark = _ALWAYS
         self.watermark = watermark
         self._flushed = idle or everything
         block = list(self._block(watermark, now, everything=everything))
         placed: set[tuple[int, int]] = set()
-        for shown in _joined(block):
+        for shown in _in_order(block):
             placed.add((shown.carried, shown.head.part))
-            self._feed(shown)
+            for settled in self._feed(shown):
+                heapq.heappush(self._placed, settled)
         for one in block:
             if one.head.clocked:
                 self._fed = max(self._fed, one.time)
             elif (one.number, one.part) not in placed:
                 self.payloads.forget(one.number)  # it is evidence only
         if everything or idle:
-            for order, outcome, carried in self._sequencer.flush():
-                # What comes now and overlaps what was let go has to be put in order with it.
-                self._fed = max(self._fed, order.time + HOLD)
-                self._place(order, outcome, carried, order.time)
+            for settled in self._flush():
+                heapq.heappush(self._placed, settled)
         yield from self._out(None if everything or idle else watermark - SETTLED)
+
+    def catch_up(
+        self, records: Iterable[New], now: float, clock: int, like: Window, *, everything: bool = False
+    ) -> Iterator[Ordered]:
+        """What was ripe in another window, in order, of records of the journal by their numbers; the others wait here.
+
+        There may be any number of them: they are put in order on disk where they are many. `now` and `clock` are as for
+        `add`. What is late is known before the first comes out. Raises `StoreError`.
+        """
+        self.watermark = _ALWAYS if everything else like.watermark
+        self._flushed = everything or like._flushed
+        shown_upto = _ALWAYS if everything else like._shown_upto()
+        heads: Heads | None = None
+        for new in records:
+            if heads is None:
+                heads = Heads(new.number)
+            ripe: list[Head] = []
+            waiting: list[Head] = []
+            for head in new.heads:
+                if self._is_to_wait(new.number, head, now, clock):
+                    is_shown = not head.clocked and _twin(head) is not None
+                    is_ripe = new.number <= shown_upto if is_shown else head.time <= self.watermark
+                    (ripe if is_ripe else waiting).append(head)
+            heads.add(new.number, ripe)
+            self._wait(new, waiting, now)
+            self.upto = max(self.upto, new.number)
+        self._arrived_last = now
+        yield from self._put_in_order(heads or Heads(self.upto + 1))
+
+    def _put_in_order(self, heads: Heads) -> Iterator[Ordered]:
+        by_key: Sorter[bytes] = Sorter(bytes, bytes, len)
+        for one in self._placed:
+            by_key.add(one[0], _pack((*one[1:], True)))
+        for shown in heads.shown(self._with_twins if self._unclocked else None):
+            heads.need(shown.carried)
+            for one in self._feed(shown):
+                by_key.add(one[0], _pack((*one[1:], False)))
+            if shown.head.clocked:
+                self._fed = max(self._fed, shown.head.time)
+        for one in self._flush() if self._flushed else ():
+            by_key.add(one[0], _pack((*one[1:], False)))
+        self._placed = []
+        upto = None if self._flushed else self.watermark - SETTLED
+        with Payloads(self._journal, heads) as payloads:
+            for key, packed in by_key:
+                outcome, number, received, others, time, waited = _unpack(packed)
+                if self._placed or (upto is not None and time > upto):  # it waits, and all behind it
+                    self._placed.append((key, outcome, number, received, others, time))
+                    if not waited:
+                        self.payloads.expect(number)
+                    continue
+                self._last = key
+                # What the sequencer had held back already is older than all that comes.
+                payload = (self.payloads if waited or number < heads.first else payloads).take(number)
+                yield Ordered(OrderKey(*key), outcome, payload, received, others, number)
+
+    def _with_twins(self, block: Iterable[Shown]) -> Iterator[Shown]:
+        """What has its turn, with all that shows the same and waits here."""
+        for shown in block:
+            yield shown
+            twin = _twin(shown.head) if shown.head.clocked else None
+            for one in self._unclocked.pop(twin, ()) if twin is not None else ():
+                self.payloads.forget(one.number)  # it is evidence only
+                yield Shown(one.head, one.number)
+
+    def _shown_upto(self) -> int:
+        """Up to which record all that has no clock had its turn."""
+        return min((one.number for ones in self._unclocked.values() for one in ones), default=self.upto + 1) - 1
 
     def _block(self, watermark: int, now: float, *, everything: bool) -> Iterator[_Waiting]:
         waiting = self._waiting
@@ -307,7 +375,8 @@ class Window:
             if everything or (now - ones[0].arrived >= self._window and twin not in awaited):
                 yield from self._unclocked.pop(twin)
 
-    def _feed(self, shown: Shown) -> None:
+    def _feed(self, shown: Shown) -> Iterator[_Placed]:
+        """Through the sequencer: what has its key by that, and is not late."""
         head, number, others = shown
         twin = _twin(head)
         if not head.clocked and twin is not None:
@@ -315,15 +384,25 @@ class Window:
         elif head.outcome == REMOVED and head.uid:
             _remember(self._ended, head.uid)
         for order, outcome, carried in self._sequencer.feed(head, (number, head.received, others)):
-            self._place(order, outcome, carried, head.time)
+            if (placed := self._place(order, outcome, carried, head.time)) is not None:
+                yield placed
 
-    def _place(self, order: OrderKey, outcome: str, carried: Carried, time: int) -> None:
+    def _flush(self) -> Iterator[_Placed]:
+        """What the sequencer still holds back."""
+        for order, outcome, carried in self._sequencer.flush():
+            # What comes now and overlaps what was let go has to be put in order with it.
+            self._fed = max(self._fed, order.time + HOLD)
+            if (placed := self._place(order, outcome, carried, order.time)) is not None:
+                yield placed
+
+    def _place(self, order: OrderKey, outcome: str, carried: Carried, time: int) -> _Placed | None:
         key = msgspec.structs.astuple(order)
         number, received, others = carried
         if key <= self._last:
             self._is_late(number, order.time)
-            return
-        heapq.heappush(self._placed, (key, outcome, number, received, others, time))
+            self.payloads.forget(number)
+            return None
+        return key, outcome, number, received, others, time
 
     def _out(self, upto: int | None) -> Iterator[Ordered]:
         placed = self._placed
@@ -358,25 +437,11 @@ def _twin(head: Head) -> tuple[str, int] | None:
     return head.uid, 0 if head.outcome in (REMOVED, SEEN_GONE, SEEN_ABSENT) else head.revision
 
 
-def _joined(block: list[_Waiting]) -> Iterator[Shown]:
-    """As `ordering` joins and dates what has no clock, for a few in memory."""
+def _in_order(block: list[_Waiting]) -> Iterable[Shown]:
+    """By time, joined and dated, as `ordering` has it."""
     if all(one.head.clocked for one in block):
-        for one in sorted(block, key=_by_time):
-            yield Shown(one.head, one.number)
-        return
-    placed: list[Shown] = []
-    of_objects: list[Shown] = []
-    for one in block:
-        (of_objects if evidence.is_of_an_object(one.head) else placed).append(Shown(one.head, one.number))
-    unplaced: list[Shown] = []
-    for shown in evidence.join(sorted(of_objects, key=lambda shown: evidence.by_object(shown.head))):
-        if shown.head.clocked:
-            placed.append(shown)
-            if not shown.head.revision:
-                continue
-        unplaced.append(shown)
-    placed += evidence.dated(sorted(unplaced, key=lambda shown: evidence.by_revision(shown.head)))
-    yield from sorted(placed, key=lambda shown: (shown.head.time, shown.head.identity, shown.head.part))
+        return (Shown(one.head, one.number) for one in sorted(block, key=_by_time))
+    return joined(Shown(one.head, one.number) for one in block)
 
 
 def _by_time(one: _Waiting) -> tuple[int, str, int]:

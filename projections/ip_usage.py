@@ -70,6 +70,9 @@ class Usage:
             self._held.pop(event.key, None)
             if held is not None:
                 self._count(*held, -1, (at, event.time))
+                if held[0] not in world.live:  # nobody asks any more what its counts were
+                    for version in held[1]:
+                        self._last.pop((held[0], version), None)
             if ip is None:
                 return held[0] if held is not None else None
             held = None

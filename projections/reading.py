@@ -16,8 +16,8 @@ from projections import eip_readiness, ip_usage, namespace_binding, vpc_status
 from projections.audit_trail import AuditTrail
 from projections.clocks import Clocks
 from projections.coverage import Coverage, Gap
+from projections.findings.concluded import Concluded, Findings
 from projections.findings.judge import Judge
-from projections.findings.rule import Finding
 from projections.ipset_membership import Memberships
 from projections.standing import Standing
 
@@ -108,7 +108,13 @@ class Reading:
         """
         return 2 * self.skew
 
-    def conclude(self, end: int, event: Callable[[int], Event], patience: int | None = None) -> list[Finding]:
+    def conclude(
+        self,
+        end: int,
+        event: Callable[[int], Event],
+        patience: int | None = None,
+        concluded: Concluded | None = None,
+    ) -> Findings:
         """What is wrong: see `Judge.conclude`."""
         return self.judge.conclude(
             self.world,
@@ -119,6 +125,7 @@ class Reading:
             coarse=COARSE if self.coverage.clockless else 0,
             # Where clocks differ, which of two answers made a revision may be mistaken, and nothing need be lost.
             lost=[] if self.uncertainty else [gap for gap in self.gaps if gap.is_open],
+            concluded=concluded,
         )
 
     def standing(self, resource: Resource) -> Standing:

@@ -105,7 +105,7 @@ def conclude(judged: Judged, events: Sequence[Event], journal: Journal, patience
     """The findings at the end of all that the journal ever read."""
     spans = [msgspec.msgpack.decode(source.summary, type=Span) for source in journal.sources() if source.summary]
     end = max((moment(span.last, "the last record's time") for span in spans if span.last), default=0)
-    return judged.reading.conclude(end, lambda at: events[at - 1], patience)
+    return list(judged.reading.conclude(end, lambda at: events[at - 1], patience))
 
 
 def audit_id_of(event: Event) -> str:

@@ -23,7 +23,7 @@ from adapters.checkpoints import Checkpoints
 from adapters.ledger import Ledger, Moment
 from adapters.stores.sqlite_file import SQLiteFile
 from adapters.stores.sqlite_recorder import SQLiteRecorder
-from benchmarks import moments, postgres, redis_append, report, resident, store, trail
+from benchmarks import longlife, merge, moments, postgres, redis_append, report, resident, store, trail
 from benchmarks.generate import generate
 from benchmarks.measuring import Comparison, MeasurementError, in_turns, measure, spread
 from domain.events import Event as LedgerEvent
@@ -411,3 +411,14 @@ def test_beside_the_trail_the_same_log_is_read_through_for_the_same_actor_and_ti
         app.replay(store, [str(log)])
     figures = trail.beside_the_log(log, ledger, questions=3)
     assert figures["matching_lines"] > 3 and figures["ratio_p50"] > 0
+
+
+def test_the_faults_of_a_long_life_are_as_many_as_are_asked_for_and_told_at_once():
+    figures = longlife.measure(400)
+    assert (figures["healed"], figures["events"]) == (400, 6 * longlife.SUBNETS + 800 + 4 * 9)
+    assert all(taken >= 0 for name, taken in figures.items() if name.endswith("_seconds"))
+
+
+def test_what_came_late_is_put_in_order_either_way(tmp_path):
+    merge.fill(tmp_path / "late.ledger", 3_000)
+    assert [merge.measure(tmp_path / "late.ledger", way)["records"] for way in merge.WAYS] == [3_000, 3_000]

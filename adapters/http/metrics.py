@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from adapters import finding_documents
 from adapters.ports import StoreError
-from projections.findings.rule import OPEN
 
 if TYPE_CHECKING:
     from adapters.http.service import Service
@@ -122,8 +122,7 @@ class _Engine(Collector):
         )
         opened = Tally(
             (finding["rule"], finding["name"], finding["severity"])
-            for finding in document["findings"]
-            if finding["status"] == OPEN
+            for finding in finding_documents.open_ones(document["findings"])
         )
         for labels in _every_rule():  # at nought too: what is not there cannot be seen to rise
             found.add_metric(labels, opened.pop(labels, 0))

@@ -15,7 +15,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from adapters import reasons, report, trail
+from adapters import finding_documents, reasons, report, trail
 from adapters.answering import Answers
 from adapters.app import Store
 from adapters.http.answers import Problem, answer, flag, prefers_csv, tagged
@@ -105,11 +105,7 @@ def findings(request: Request, service: Service) -> Response:
     if status not in (None, *STATUSES):
         raise Problem(400, f"there is no status {status[:40]!r}; what there is: {', '.join(STATUSES)}")
     stand, document = service.findings()
-    rows = [
-        row
-        for row in document["findings"]
-        if (status is None or row["status"] == status) and (not rule or rule in (row["rule"].lower(), row["name"]))
-    ]
+    rows = list(finding_documents.chosen(document["findings"], status, rule))
     return tagged(request, {"findings": rows, **_rests_on(stand, document)}, stand.position)
 
 
@@ -117,12 +113,11 @@ def finding(request: Request, service: Service) -> Response:
     """One finding, by its id or the beginning of it."""
     asked = request.path_params["id"]
     stand, document = service.findings()
-    rows = document["findings"]
-    found = [row for row in rows if row["id"] == asked] or [row for row in rows if row["id"].startswith(asked)]
-    if len(found) != 1:
-        why = f"{len(found)} findings begin so; give more of its id" if found else "`/v1/findings` lists them"
+    rows = finding_documents.called(document["findings"], asked)
+    if len(rows) != 1:
+        why = f"{len(rows)} findings begin so; give more of its id" if rows else "`/v1/findings` lists them"
         raise Problem(404, f"there is no finding {asked[:100]!r}: {why}")
-    return tagged(request, {"finding": found[0], **_rests_on(stand, document)}, stand.position)
+    return tagged(request, {"finding": rows[0], **_rests_on(stand, document)}, stand.position)
 
 
 def resources(request: Request, service: Service) -> Response:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, ClassVar, NamedTuple
 
 from domain.events import REFUSED, Event
 from domain.kinds import HOLDERS, VOCABULARY
@@ -19,14 +21,19 @@ from projections.findings.rule import (
     WARNING,
     Conclusion,
     Finding,
+    Notes,
     Rule,
     Step,
+    Told,
     begin_and_end,
     called,
     witnesses,
 )
 
 REFUSALS_KEPT = 10_000
+
+_NAMED = ("vpc", "subnet")
+"""What others name so that it may not go before them."""
 
 _HOLDING = frozenset(holder for holders in HOLDERS.values() for holder in holders)
 
@@ -42,6 +49,15 @@ class _Refusal(NamedTuple):
     at: int
     time: int
     subnet: Key | None
+
+
+class Refused(NamedTuple):
+    """One refused fact as it is told: among all of them, as the how many-th of its name, and whether it is still so."""
+
+    number: int
+    refusal: _Refusal
+    occurrence: int
+    still: bool
 
 
 class IllegalTransition(Rule):
@@ -73,34 +89,60 @@ class IllegalTransition(Rule):
             for ghost in [key for key in self._ghosts if key.tag in event.tags and not _is_held(world, key)]:
                 self._resolved[self._ghosts.pop(ghost)] = event.time
 
-    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
+    def conclude(self, conclusion: Conclusion, over: Told) -> Iterator[Finding]:
+        for told in self.refusals(conclusion):
+            if told.still:
+                yield self.tell(conclusion, told)
+
+    def places(self, after: int) -> Iterator[int]:
+        """Where the refusals stand, but for so many of the first."""
+        return (refusal.at for refusal in islice(self._refusals, after, None))
+
+    def refusals(self, conclusion: Conclusion) -> list[Refused]:
+        """All that do not rest on clocks, with the numbers they have. None is ever over: its state may come again."""
+        clocks = _Departures(conclusion)
         seen: dict[tuple[Key, str], int] = {}
-        for refusal in self._refusals:
-            if self._rests_on_clocks(conclusion, refusal):
+        found = []
+        for number, refusal in enumerate(self._refusals):
+            if conclusion.uncertainty and self._rests_on_clocks(clocks, refusal):
                 continue
             slot = (refusal.key, refusal.uid + refusal.attempted)
             seen[slot] = seen.get(slot, -1) + 1
-            still = self._still(conclusion.world, refusal)
-            yield self.finding(
-                status=OPEN if still else HEALED,
-                key=refusal.key,
-                uid=refusal.uid,
-                field=refusal.attempted,
-                reported=refusal.state,
-                since=refusal.at,
-                witnesses=witnesses(("refused", [refusal.at])),
-                explanation=(
-                    f"{refusal.attempted} of {called(refusal.key)} by {conclusion.said(refusal.at)} is not allowed: "
-                    f"{refusal.reason}. It happened all the same, and left {called(refusal.key)} {refusal.state}."
-                    + ("" if still else " Nothing is left of that now.")
-                ),
-                consequence="What hangs on it is left without what it needs; see the lifecycle for the ways out.",
-                repair=[Step(f"netledger history {refusal.key.kind}/{refusal.key.path}", "shows what led to it")]
-                if still
-                else [],
-                occurrence=seen[slot],
-                follows=refusal.subnet if refusal.key.kind in ("ip", "subnet") else None,
-            )
+            found.append(Refused(number, refusal, seen[slot], self._still(conclusion.world, refusal)))
+        return found
+
+    def tell(self, conclusion: Conclusion, told: Refused) -> Finding:
+        """One of them."""
+        refusal, still = told.refusal, told.still
+        return self.finding(
+            status=OPEN if still else HEALED,
+            key=refusal.key,
+            uid=refusal.uid,
+            field=refusal.attempted,
+            reported=refusal.state,
+            since=refusal.at,
+            witnesses=witnesses(("refused", [refusal.at])),
+            explanation=(
+                f"{refusal.attempted} of {called(refusal.key)} by {conclusion.said(refusal.at)} is not allowed: "
+                f"{refusal.reason}. It happened all the same, and left {called(refusal.key)} {refusal.state}."
+                + ("" if still else " Nothing is left of that now.")
+            ),
+            consequence="What hangs on it is left without what it needs; see the lifecycle for the ways out.",
+            repair=[Step(f"netledger history {refusal.key.kind}/{refusal.key.path}", "shows what led to it")]
+            if still
+            else [],
+            occurrence=told.occurrence,
+            follows=refusal.subnet if refusal.key.kind in ("ip", "subnet") else None,
+        )
+
+    def over(self) -> Sequence[Sequence[Any]]:
+        return ()
+
+    def ended(self, fault: Refused) -> int:
+        return fault.refusal.at
+
+    def tell_over(self, conclusion: Conclusion, fault: Refused, notes: Notes) -> Finding:
+        return self.tell(conclusion, fault)
 
     def _still(self, world: World, refusal: _Refusal) -> bool:
         """Whether the state that it led to is still there: of a ghost, whether anything still names it."""
@@ -112,29 +154,38 @@ class IllegalTransition(Rule):
             return False
         return _is_held(world, refusal.key)
 
-    def _rests_on_clocks(self, conclusion: Conclusion, refusal: _Refusal) -> bool:
+    def _rests_on_clocks(self, clocks: _Departures, refusal: _Refusal) -> bool:
         """Whether it would have been allowed had a removal beside it come a little earlier or later."""
-        times = [self._resolved[refusal.at]] if refusal.at in self._resolved else []
-        if refusal.attempted == VOCABULARY[refusal.key.kind].begun:
-            # What it names may have gone a little later than it seems, and a rule in its way a little sooner.
-            gone = conclusion.world.departed
-            times += [left.time for kind in ("vpc", "subnet") for left in gone[kind].values() if left.at < refusal.at]
-            if refusal.key.kind in RULES:
-                times += [left.time for kind in RULES for left in gone[kind].values() if left.at > refusal.at]
-        return bool(conclusion.uncertainty) and any(
-            abs(time - refusal.time) <= conclusion.uncertainty for time in times
-        )
+        resolved = self._resolved.get(refusal.at)
+        if resolved is not None and abs(resolved - refusal.time) <= clocks.uncertainty:
+            return True
+        if refusal.attempted != VOCABULARY[refusal.key.kind].begun:
+            return False
+        # What it names may have gone a little later than it seems, and a rule in its way a little sooner.
+        if any(at < refusal.at for at in clocks.near(_NAMED, refusal.time)):
+            return True
+        return refusal.key.kind in RULES and any(at > refusal.at for at in clocks.near(tuple(RULES), refusal.time))
+
+
+class _Departures:
+    """What went, by time: a removal beside another moment is found without looking at all of them."""
+
+    def __init__(self, conclusion: Conclusion) -> None:
+        self.uncertainty = conclusion.uncertainty
+        self._departed = conclusion.world.departed
+        self._by_time: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+
+    def near(self, kinds: tuple[str, ...], time: int) -> Iterator[int]:
+        """The places of those of these kinds that went within the uncertainty of a time."""
+        went = self._by_time.get(kinds)
+        if went is None:
+            went = sorted((left.time, left.at) for kind in kinds for left in self._departed[kind].values())
+            self._by_time[kinds] = went
+        for place in range(bisect_left(went, (time - self.uncertainty, 0)), len(went)):
+            if went[place][0] > time + self.uncertainty:
+                return
+            yield went[place][1]
 
 
 def _is_held(world: World, key: Key) -> bool:
     return any(True for kind in HOLDERS.get(key.kind, ()) for _ in world.naming(key, kind))
-
-
-def explained(refusal: Finding, others: list[Finding]) -> bool:
-    """Whether another finding tells of this refusal: it cites it, or it is about an address of that subnet."""
-    for other in others:
-        if any(witness.at == refusal.since for witness in other.witnesses):
-            return True
-        if other.key == refusal.key and other.uid == refusal.uid and refusal.key.kind == "ip":
-            return True
-    return False

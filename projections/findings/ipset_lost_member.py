@@ -63,8 +63,8 @@ class IPSetLostMember(IPSetRule):
 
     watches: ClassVar = {
         "ipset": ALL,
-        "service": _ASKS | {VOCABULARY["service"].ended},
-        "pod": _ARRIVES | {VOCABULARY["pod"].ended},
+        "service": _ASKS | {VOCABULARY["service"].ended, VOCABULARY["service"].vanished},
+        "pod": _ARRIVES | {VOCABULARY["pod"].ended, VOCABULARY["pod"].vanished},
     }
 
     def __init__(self, memberships: Memberships) -> None:

@@ -7,9 +7,10 @@ own, one finding a set and write, and holds it until every member is right again
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from shlex import quote
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from domain import ipset
 from domain.events import Event
@@ -24,8 +25,10 @@ from projections.findings.rule import (
     OPEN,
     Conclusion,
     Finding,
+    Notes,
     Rule,
     Step,
+    Told,
     clock,
     seconds,
     short,
@@ -122,14 +125,32 @@ class IPSetRule(Rule, ABC):
         if still:
             self._open[key] = still
 
-    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
-        faults: list[tuple[Fault, int | None]] = [*self._healed]
-        faults += [(fault, None) for open_ones in self._open.values() for fault in open_ones]
-        seen: dict[Key, int] = {}
-        for fault, until in sorted(faults, key=lambda one: one[0].weighed.at):
-            finding = self._finding(conclusion, fault, until)
-            finding.occurrence = seen[fault.weighed.key] = seen.get(fault.weighed.key, -1) + 1
+    def conclude(self, conclusion: Conclusion, over: Told) -> Iterator[Finding]:
+        faults = [fault for open_ones in self._open.values() for fault in open_ones]
+        for fault in sorted(faults, key=lambda one: one.weighed.at):
+            finding = self._finding(conclusion, fault, None)
+            finding.occurrence = self._before(fault, over.notes)
             yield finding
+
+    def over(self) -> Sequence[Sequence[Any]]:
+        return (self._healed,)
+
+    def ended(self, fault: tuple[Fault, int]) -> int:
+        return fault[1]
+
+    def note(self, fault: tuple[Fault, int], notes: Notes) -> None:
+        insort(notes.setdefault(fault[0].weighed.key, []), fault[0].weighed.at)
+
+    def tell_over(self, conclusion: Conclusion, fault: tuple[Fault, int], notes: Notes) -> Finding:
+        finding = self._finding(conclusion, *fault)
+        finding.occurrence = self._before(fault[0], notes)
+        return finding
+
+    def _before(self, fault: Fault, notes: Notes) -> int:
+        """How many faults of that set began before one: they are numbered as they began, and that is known for good."""
+        key, at = fault.weighed.key, fault.weighed.at
+        over: list[int] = notes.get(key, [])
+        return bisect_left(over, at) + sum(one.weighed.at < at for one in self._open.get(key, ()))
 
     def _finding(self, conclusion: Conclusion, fault: Fault, until: int | None) -> Finding:
         key, at = fault.weighed.key, fault.weighed.at

@@ -1,7 +1,8 @@
-"""All rules together: feeds them, asks them, leaves out what another finding tells of, and joins what has one cause.
+"""All rules together: feeds them, asks them, and doubts what may be otherwise for lack of a record.
 
 The order of `RULES` is the order of their docs; the order in which they are fed matters only where one asks another
-(`stuck_deletion` asks `lost_update` and `leaked_ip`). `reading` feeds this; `adapters` shows what it finds.
+(`stuck_deletion` asks `lost_update` and `leaked_ip`). `concluded` puts together what they find. `reading` feeds this;
+`adapters` shows what it finds.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from domain.events import REFUSED, TESTIMONIES, Event
-from domain.resources import Key
 from domain.world import World
 from projections.coverage import Gap
-from projections.findings.illegal_transition import IllegalTransition, explained
+from projections.findings.concluded import Concluded, Findings
+from projections.findings.illegal_transition import IllegalTransition
 from projections.findings.ipset_foreign_write import IPSetForeignWrite
 from projections.findings.ipset_lost_member import IPSetLostMember
 from projections.findings.ipset_stale_member import IPSetStaleMember
@@ -81,25 +82,23 @@ class Judge:
         uncertainty: int = 0,
         coarse: int = 0,
         lost: Sequence[Gap] = (),
-    ) -> list[Finding]:
+        concluded: Concluded | None = None,
+    ) -> Findings:
         """All findings, the open ones first, then by when they began.
 
         `end` is the time of the last record in microseconds since 1970; `event` gives an event by its place;
         `patience` in microseconds overrides what overdue means; for `uncertainty`, also in microseconds, see
         `Conclusion`, and for `coarse`, `Overdue`. `lost` are the records that must have been lost: what would be open,
-        and rests on one of them, is unknown.
+        and rests on one of them, is unknown. What was `concluded` before, on this log, is not concluded again.
         """
         conclusion = Conclusion(world, Overdue(self.reactions, end, patience, coarse), event, uncertainty)
-        found = [finding for rule in self.rules for finding in rule.conclude(conclusion)]
-        refusals = [finding for finding in found if finding.rule == IllegalTransition.code]
-        others = [finding for finding in found if finding.rule != IllegalTransition.code]
-        leaks = [finding for finding in others if finding.rule == LeakedIP.code]
-        others += [r for r in refusals if not explained(r, others) and not _of_a_leak(r, leaks)]
-        _join(others)
-        for finding in others:
+        concluded = concluded if concluded is not None else Concluded()
+        findings = concluded.bring_up(self.rules, conclusion)
+        for finding in findings.now:
             if finding.status == OPEN and (gap := _missing(finding, lost, event)) is not None:
                 _doubt(finding, gap)
-        return sorted(others, key=lambda finding: (STATUSES.index(finding.status), finding.since, finding.id))
+        findings.now.sort(key=lambda finding: (STATUSES.index(finding.status), finding.since, finding.id))
+        return findings
 
 
 def _missing(finding: Finding, lost: Sequence[Gap], event: Callable[[int], Event]) -> Gap | None:
@@ -129,41 +128,3 @@ def _watches(rule: Rule, kind: str, event: str) -> bool:
         return False
     types = rule.watches[kind]
     return types is None or event in types or event == REFUSED
-
-
-def _of_a_leak(refusal: Finding, leaks: list[Finding]) -> bool:
-    """Whether an address that was put into a subnet after it had gone, or held it, is told of as a leak."""
-    return any(leak.key == refusal.key or leak.follows == refusal.key for leak in leaks)
-
-
-def _join(findings: list[Finding]) -> None:
-    """Give findings of one cause their root: the finding on what they follow from, else the first of their group."""
-    by_key: dict[Key, list[Finding]] = {}
-    for finding in findings:
-        by_key.setdefault(finding.key, []).append(finding)
-    groups: dict[Key, list[Finding]] = {}
-    follows: list[tuple[Finding, Finding]] = []
-    for finding in findings:
-        if finding.follows is None:
-            continue
-        roots = [root for root in by_key.get(finding.follows, ()) if root is not finding and root.rule != finding.rule]
-        if finding.rule == LeakedIP.code:
-            groups.setdefault(finding.follows, []).append(finding)
-        elif roots:
-            root = max(roots, key=lambda root: (root.until is None, root.since))
-            follows.append((finding, root))
-            if finding.rule == NamespaceNotBound.code:
-                roles = {"trigger": "blocked", "healing": "unblocked"}
-                told = {witness.at for witness in root.witnesses}
-                root.witnesses = sorted(
-                    [*root.witnesses]
-                    + [Witness(roles[w.role], w.at) for w in finding.witnesses if w.role in roles and w.at not in told],
-                    key=lambda witness: witness.at,
-                )
-    for group in groups.values():
-        first = min(group, key=lambda finding: (finding.since, finding.id))
-        for finding in group:
-            if finding is not first:
-                finding.root = first.id
-    for finding, root in follows:
-        finding.root = root.root or root.id

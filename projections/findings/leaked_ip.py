@@ -6,8 +6,8 @@ that somebody else than its controller released by hand was leaked, and healed. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
 from domain.ip import pod_of, subnet_of, survives_its_pod
@@ -22,8 +22,11 @@ from projections.findings.rule import (
     PENDING,
     Conclusion,
     Finding,
+    Notes,
     Rule,
     Step,
+    Terms,
+    Told,
     begin_and_end,
     called,
     clock,
@@ -177,9 +180,9 @@ class LeakedIP(Rule):
         """Whether this IP is left by pod and subnet: its own deletion is a consequence then, and no second finding."""
         return self._left(key) is not None
 
-    def told_of(self, key: Key) -> bool:
-        """Whether an IP that is gone now is told of as leaked, and released by hand."""
-        return any(release.key == key for release in self._releases)
+    def told_of(self, removed: int) -> bool:
+        """Whether the IP that went with the last event, at this place, is told of as leaked, and released by hand."""
+        return bool(self._releases) and self._releases[-1].removed == removed
 
     def leaked(self, conclusion: Conclusion) -> set[Key]:
         """The IPs that are leaked now."""
@@ -192,16 +195,23 @@ class LeakedIP(Rule):
 
     # ---- concluding
 
-    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
-        seen: dict[Key, int] = {}
-        for release in self._releases:
-            finding = self._tell_release(conclusion, release)
-            finding.occurrence = seen[release.key] = seen.get(release.key, -1) + 1
-            yield finding
+    def conclude(self, conclusion: Conclusion, over: Told) -> Iterator[Finding]:
         for key in self._pods:
             candidate = self._candidate(conclusion.world, key)
             if candidate is not None:
                 yield self._tell(conclusion, *candidate)
+
+    def over(self) -> Sequence[Sequence[Any]]:
+        return (self._releases,)
+
+    def ended(self, fault: _Release) -> int:
+        return fault.removed
+
+    def terms(self, conclusion: Conclusion, fault: _Release) -> Terms:
+        return Terms(fault.key)
+
+    def tell_over(self, conclusion: Conclusion, fault: _Release, notes: Notes) -> Finding:
+        return self._tell_release(conclusion, fault)
 
     def _tell(self, conclusion: Conclusion, ip: Resource, left: _Left) -> Finding:
         overdue = _is_overdue(conclusion, left)

@@ -8,7 +8,7 @@ as wrong only if the log knows that it is: what it never heard of is unknown. `s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
@@ -25,8 +25,11 @@ from projections.findings.rule import (
     OPEN,
     Conclusion,
     Finding,
+    Notes,
     Rule,
     Step,
+    Terms,
+    Told,
     begin_and_end,
     called,
     clock,
@@ -246,7 +249,7 @@ class LostUpdate(Rule):
             case "subnet":
                 if "spec.vpc" in event.changed:
                     self._moved[key] = at
-                if event.happened == vocabulary.ended:
+                if key not in world.live:
                     self._moved.pop(key, None)
                 self._usage.apply(event, at, world)
                 for fault in list(self._open.values()):
@@ -356,17 +359,27 @@ class LostUpdate(Rule):
 
     # ---- concluding
 
-    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
-        seen: dict[tuple[Key, str], int] = {}
-        for fault, until in [*self._healed, *((fault, None) for fault in self._open.values())]:
+    def conclude(self, conclusion: Conclusion, over: Told) -> Iterator[Finding]:
+        for fault in self._open.values():
             if fault.margin is not None and fault.margin <= conclusion.uncertainty:
                 continue  # whether it was right before the lost write or after is for the clocks to say
-            if conclusion.is_brief(fault.overwriting, until):
-                continue
-            slot = (fault.key, fault.uid + fault.field)
-            finding = self._tell(conclusion, fault, until)
-            finding.occurrence = seen[slot] = seen.get(slot, -1) + 1
+            finding = self._tell(conclusion, fault, None)
+            finding.occurrence = over.told(_slot(fault))
             yield finding
+
+    def over(self) -> Sequence[Sequence[Any]]:
+        return (self._healed,)
+
+    def ended(self, fault: tuple[_Fault, int]) -> int:
+        return fault[1]
+
+    def terms(self, conclusion: Conclusion, fault: tuple[_Fault, int]) -> Terms:
+        one, until = fault
+        doubtful = conclusion.brief(one.overwriting, until)
+        return Terms(_slot(one), doubtful if one.margin is None else min(doubtful, one.margin))
+
+    def tell_over(self, conclusion: Conclusion, fault: tuple[_Fault, int], notes: Notes) -> Finding:
+        return self._tell(conclusion, *fault)
 
     def _tell(self, conclusion: Conclusion, fault: _Fault, until: int | None) -> Finding:
         world, lost, over = (
@@ -494,6 +507,10 @@ class LostUpdate(Rule):
                 f"writes the lawful value {value}; refused if anybody wrote the object meanwhile",
             ),
         ]
+
+
+def _slot(fault: _Fault) -> tuple[Key, str, str]:
+    return fault.key, fault.uid, fault.field
 
 
 def members_of(field: str, value: Any) -> frozenset[str]:

@@ -6,8 +6,8 @@ The reaction that never comes is the fault; the orphan that blocks the handler i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
 from domain.kinds import VOCABULARY
@@ -25,8 +25,11 @@ from projections.findings.rule import (
     PENDING,
     Conclusion,
     Finding,
+    Notes,
     Rule,
     Step,
+    Terms,
+    Told,
     begin_and_end,
     clock,
     kubectl,
@@ -147,26 +150,39 @@ class NamespaceNotBound(Rule):
 
     # ---- concluding
 
-    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
-        seen: dict[Key, int] = {}
-        for waiting, until, span in self._late:
-            if conclusion.overdue.took(TRIGGER, span, cause_seen=bool(waiting.orphans)):
-                finding = self._tell(conclusion, waiting, HEALED, until)
-                finding.occurrence = seen[waiting.key] = seen.get(waiting.key, -1) + 1
-                yield finding
+    def conclude(self, conclusion: Conclusion, over: Told) -> Iterator[Finding]:
         if not self._binders:
             return  # no controller that annotates was seen: whether one should have, the log cannot say
         for waiting in self._waiting.values():
             late = conclusion.overdue.end - waiting.time
             failing = bool(waiting.failures) and late > FLOOR
             overdue = failing or conclusion.overdue.since(TRIGGER, waiting.time, cause_seen=bool(waiting.orphans))
-            yield self._tell(conclusion, waiting, OPEN if overdue else PENDING, None)
+            finding = self._tell(conclusion, waiting, OPEN if overdue else PENDING, None)
+            finding.occurrence = over.told(waiting.key)
+            yield finding
+
+    def over(self) -> Sequence[Sequence[Any]]:
+        return (self._late,)
+
+    def ended(self, fault: tuple[_Waiting, int, int]) -> int:
+        return fault[1]
+
+    def terms(self, conclusion: Conclusion, fault: tuple[_Waiting, int, int]) -> Terms:
+        waiting, _, span = fault
+        return Terms(waiting.key, trigger=TRIGGER, span=span, cause_seen=bool(waiting.orphans))
+
+    def words(self, conclusion: Conclusion) -> str:
+        measure = self._reactions.measure(TRIGGER)
+        return f" Others were annotated within {seconds(measure[1])}." if measure is not None else ""
+
+    def tell_over(self, conclusion: Conclusion, fault: tuple[_Waiting, int, int], notes: Notes) -> Finding:
+        waiting, until, _ = fault
+        return self._tell(conclusion, waiting, HEALED, until)
 
     def _tell(self, conclusion: Conclusion, waiting: _Waiting, status: str, until: int | None) -> Finding:
         trigger = conclusion.event(waiting.trigger)
         did = "made" if trigger.happened == "NamespaceCreated" else "relabelled"
-        measure = self._reactions.measure(TRIGGER)
-        usual = f" Others were annotated within {seconds(measure[1])}." if measure is not None else ""
+        usual = self.words(conclusion)
         explanation = (
             f"Namespace {waiting.key.name} was {did} by {short(trigger.actor)} at {clock(trigger.time)}; "
             f"subnet {', '.join(waiting.subnets)} serves it."

@@ -6,8 +6,8 @@ By itself it stops nothing; until kube-ovn#6836 it kept every new namespace from
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from domain.events import OBSERVED, REFUSED, Event
 from domain.kinds import VOCABULARY
@@ -20,8 +20,11 @@ from projections.findings.rule import (
     WARNING,
     Conclusion,
     Finding,
+    Notes,
     Rule,
     Step,
+    Terms,
+    Told,
     begin_and_end,
     clock,
     kubectl,
@@ -88,17 +91,24 @@ class OrphanedSubnet(Rule):
         """The subnets that are orphans now, those in deletion too: they block a handler as long as they are there."""
         return [key for key in self._open if key in world.live]
 
-    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
-        seen: dict[Key, int] = {}
-        for orphan, until, deletion in [
-            *self._healed,
-            *((o, 0, self._deletions.get(o.key, 0)) for o in self._open.values()),
-        ]:
-            if conclusion.is_brief(orphan.since, until or None):
-                continue
-            finding = self._tell(conclusion, orphan, until, deletion)
-            finding.occurrence = seen[orphan.key] = seen.get(orphan.key, -1) + 1
+    def conclude(self, conclusion: Conclusion, over: Told) -> Iterator[Finding]:
+        for orphan in self._open.values():
+            finding = self._tell(conclusion, orphan, 0, self._deletions.get(orphan.key, 0))
+            finding.occurrence = over.told(orphan.key)
             yield finding
+
+    def over(self) -> Sequence[Sequence[Any]]:
+        return (self._healed,)
+
+    def ended(self, fault: tuple[_Orphan, int, int]) -> int:
+        return fault[1]
+
+    def terms(self, conclusion: Conclusion, fault: tuple[_Orphan, int, int]) -> Terms:
+        orphan, until, _ = fault
+        return Terms(orphan.key, conclusion.brief(orphan.since, until))
+
+    def tell_over(self, conclusion: Conclusion, fault: tuple[_Orphan, int, int], notes: Notes) -> Finding:
+        return self._tell(conclusion, *fault)
 
     def _tell(self, conclusion: Conclusion, orphan: _Orphan, until: int, deletion: int) -> Finding:
         if orphan.vpc_gone:

@@ -7,8 +7,8 @@ is next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from domain import nat_gateway
 from domain.events import OBSERVED, Event
@@ -26,8 +26,11 @@ from projections.findings.rule import (
     PENDING,
     Conclusion,
     Finding,
+    Notes,
     Rule,
     Step,
+    Terms,
+    Told,
     called,
     clock,
     guarded_patch,
@@ -107,9 +110,11 @@ class ReadyWithoutConfiguration(Rule):
             gateways = any(tag.startswith("nat-gateway:") for tag in event.tags)
             if event.happened == "PodRemoved" and departed is not None and gateways:
                 self._before[event.key] = tuple(place for place in (departed.deletion_at, departed.at) if place)
+                if len(self._before) > PODS_KEPT:
+                    del self._before[next(iter(self._before))]
             return
         resource = world.get(event.key)
-        self._tell_story(event, at, resource)
+        self._tell_story(event, at, world)
         if resource is None or resource.terminating:
             self._close(event.key, at, event.time)
             self._replaced.pop(event.key, None)
@@ -126,9 +131,10 @@ class ReadyWithoutConfiguration(Rule):
         elif READY in event.changed:
             self._reported(event, at, world, resource)
 
-    def _tell_story(self, event: Event, at: int, resource: Resource | None) -> None:
+    def _tell_story(self, event: Event, at: int, world: World) -> None:
         """Keep what happened to an EIP and to the rules on it, for whoever asks how it came to be ready."""
-        eips = [Key("eip", "", tag[4:]) for tag in event.tags if tag.startswith("eip:")]
+        named = [Key("eip", "", tag[4:]) for tag in event.tags if tag.startswith("eip:")]
+        eips = [eip for eip in named if world.gone(eip) is None]
         vocabulary = VOCABULARY[event.key.kind]
         telling = READY in event.changed or NAT in event.changed
         if event.key.kind in RULES:
@@ -204,21 +210,53 @@ class ReadyWithoutConfiguration(Rule):
 
     # ---- concluding
 
-    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
-        seen: dict[Key, int] = {}
-        for fault, until, span in self._healed:
-            if conclusion.is_brief(fault.since, until):
-                continue
-            if (fault.made or conclusion.overdue.took(fault.key.kind, span)) and self._is_known(conclusion, fault):
-                finding = self._tell(conclusion, fault, HEALED, until)
-                finding.occurrence = seen[fault.key] = seen.get(fault.key, -1) + 1
-                yield finding
+    def conclude(self, conclusion: Conclusion, over: Told) -> Iterator[Finding]:
         for fault in self._open.values():
             if self._is_known(conclusion, fault):
                 late = fault.made or conclusion.overdue.since(fault.key.kind, fault.time)
                 finding = self._tell(conclusion, fault, OPEN if late else PENDING, None)
-                finding.occurrence = seen.get(fault.key, -1) + 1
+                finding.occurrence = over.told(fault.key)
                 yield finding
+
+    def over(self) -> Sequence[Sequence[Any]]:
+        return (self._healed,)
+
+    def ended(self, fault: tuple[_Fault, int, int]) -> int:
+        return fault[1]
+
+    def terms(self, conclusion: Conclusion, fault: tuple[_Fault, int, int]) -> Terms:
+        one, until, span = fault
+        return Terms(
+            slot=one.key,
+            doubtful=conclusion.brief(one.since, until),
+            trigger="" if one.made else one.key.kind,
+            span=span,
+            grounds=((one.pod, one.pod_uid), (one.pod, one.key.kind, one.rule)),
+        )
+
+    def holds(self, conclusion: Conclusion, fault: tuple[_Fault, int, int]) -> bool:
+        return self._is_known(conclusion, fault[0])
+
+    def note(self, fault: tuple[_Fault, int, int], notes: Notes) -> None:
+        notes.setdefault("pods", {}).setdefault((fault[0].pod, fault[0].pod_uid))
+
+    def moved(self, conclusion: Conclusion, notes: Notes) -> Iterator[Hashable]:
+        """Of the pods whether any exec is known in them, of the commands when they were started last."""
+        pods: dict[tuple[Key, str], bool | None] = notes.get("pods", {})
+        for ground, was in pods.items():
+            now = self._has_exec(conclusion.world, *ground)
+            if now != was:
+                pods[ground] = now
+                yield ground
+        started: dict[tuple[Key, str, str], int] = notes.get("started", {})
+        if started != self._started:
+            notes["started"] = dict(self._started)
+            yield from (slot for slot, time in self._started.items() if started.get(slot) != time)
+            yield from started.keys() - self._started.keys()
+
+    def tell_over(self, conclusion: Conclusion, fault: tuple[_Fault, int, int], notes: Notes) -> Finding:
+        one, until, _ = fault
+        return self._tell(conclusion, one, HEALED, until)
 
     def _is_known(self, conclusion: Conclusion, fault: _Fault) -> bool:
         """Whether any exec at all was recorded for the pod: without one, that one is missing says nothing.
@@ -228,9 +266,12 @@ class ReadyWithoutConfiguration(Rule):
         started = self._started.get((fault.pod, fault.key.kind, fault.rule))
         if started is not None and abs(conclusion.event(fault.pod_born).time - started) <= conclusion.uncertainty:
             return False
-        pod = conclusion.world.get(fault.pod)
-        if pod is None or pod.uid != fault.pod_uid:
-            return fault.pod_uid in self._with_exec
+        return self._has_exec(conclusion.world, fault.pod, fault.pod_uid)
+
+    def _has_exec(self, world: World, key: Key, uid: str) -> bool:
+        pod = world.get(key)
+        if pod is None or pod.uid != uid:
+            return uid in self._with_exec
         return pod.programmed is not None
 
     def _tell(self, conclusion: Conclusion, fault: _Fault, status: str, until: int | None) -> Finding:

@@ -1,16 +1,17 @@
 """What a rule is, and what it finds.
 
 A rule looks at each event after the world has taken it in, keeps what it needs, and concludes when it is asked: at the
-end of a replay, or at any moment of a running one. Concluding changes nothing, so it may be asked again. A finding
-cites events by their place in the order; `judge` turns those into witnesses that a person can look up.
+end of a replay, or at any moment of a running one. Concluding changes nothing, so it may be asked again. What is wrong now it
+tells each time; of a fault that is over, once: see `kept`. A finding cites events by their place in the order; `judge` turns
+those into witnesses that a person can look up.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -93,16 +94,49 @@ class Conclusion(NamedTuple):
     event: Callable[[int], Event]
     uncertainty: int = 0
 
-    def is_brief(self, since: int, until: int | None) -> bool:
-        """Whether what began and ended at these places may never have been, but for the clocks."""
-        if until is None or not self.uncertainty:
-            return False
-        return abs(self.event(until).time - self.event(since).time) <= self.uncertainty
+    def brief(self, since: int, until: int) -> int:
+        """From which uncertainty on what began and ended at these places may never have been, but for the clocks."""
+        return max(abs(self.event(until).time - self.event(since).time), 1)
 
     def said(self, at: int) -> str:
         """`alice at 01:24:03.329` for the event at a place."""
         event = self.event(at)
         return f"{short(event.actor)} at {clock(event.time)}"
+
+
+CERTAIN: Final = 1 << 62
+"""An uncertainty that no clocks have."""
+
+
+class Terms(NamedTuple):
+    """On what it depends whether a fault that is over is told of. Times are in microseconds."""
+
+    slot: Hashable = None
+    """Those of one name are numbered, in the order in which they ended; `None` where the rule gives no numbers."""
+    doubtful: int = CERTAIN
+    """From which uncertainty on it is not told of."""
+    trigger: str = ""
+    """What a reaction came late to: it is told of as long as `span` is more than the limit; empty where it was none."""
+    span: int = 0
+    cause_seen: bool = False
+    grounds: tuple[Hashable, ...] = ()
+    """What else it rests on: see `Rule.moved`."""
+
+
+ALWAYS: Final = Terms()
+
+Notes = dict[Any, Any]
+"""What a rule wants to find again quickly about the faults that are over. It is made again where it is missing."""
+
+
+class Told(Protocol):
+    """What is told already of faults that are over."""
+
+    notes: Notes
+
+    def told(self, slot: Hashable) -> int:
+        """How many of one name are told of."""
+        ...
 
 
 class Rule(ABC):
@@ -120,9 +154,45 @@ class Rule(ABC):
     def apply(self, event: Event, at: int, world: World) -> None:
         """Take one event in, of a kind that the rule watches. `world` has it already."""
 
+    # ---- concluding: what is wrong now
+
     @abstractmethod
-    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
-        """What is wrong, was wrong, or may yet turn out so."""
+    def conclude(self, conclusion: Conclusion, over: Told) -> Iterator[Finding]:
+        """What is wrong, or may yet turn out so."""
+
+    # ---- concluding: what is over
+
+    @abstractmethod
+    def over(self) -> Sequence[Sequence[Any]]:
+        """The faults that are over, each in its place for ever: the lists only grow."""
+
+    @abstractmethod
+    def ended(self, fault: Any) -> int:
+        """The last place that anything said of it rests on."""
+
+    @abstractmethod
+    def tell_over(self, conclusion: Conclusion, fault: Any, notes: Notes) -> Finding:
+        """What is told of it: it follows from the fault, the events up to its end, and `words`."""
+
+    def terms(self, conclusion: Conclusion, fault: Any) -> Terms:
+        """On what it depends whether it is told of."""
+        return ALWAYS
+
+    def holds(self, conclusion: Conclusion, fault: Any) -> bool:
+        """Whether its `grounds` hold. Asked again where they have `moved`, and where the uncertainty has."""
+        return True
+
+    def moved(self, conclusion: Conclusion, notes: Notes) -> Iterable[Hashable]:
+        """The grounds of which something else may be true than when this was asked last."""
+        return ()
+
+    def words(self, conclusion: Conclusion) -> Hashable:
+        """What is said of every fault that is over, and does not follow from its own events."""
+        return None
+
+    def note(self, fault: Any, notes: Notes) -> None:
+        """A fault that is over is taken in."""
+        return
 
     def finding(self, **said: Any) -> Finding:
         """A finding of this rule."""

@@ -6,8 +6,8 @@ left, and the controller is overdue. Waiting for a living holder is never stuck.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from domain.events import OBSERVED, Event
 from domain.kinds import HOLDERS, VOCABULARY
@@ -25,8 +25,11 @@ from projections.findings.rule import (
     PENDING,
     Conclusion,
     Finding,
+    Notes,
     Rule,
     Step,
+    Terms,
+    Told,
     begin_and_end,
     called,
     guarded_patch,
@@ -141,7 +144,7 @@ class StuckDeletion(Rule):
                 self._reactions.seen(release_of(event.key.kind), span)
             return
         held = any(True for kind in HOLDERS[event.key.kind] for _ in world.naming(event.key, kind))
-        if not held and span > FLOOR and not (event.key.kind == "ip" and self._leaked_ip.told_of(event.key)):
+        if not held and span > FLOOR and not (event.key.kind == "ip" and self._leaked_ip.told_of(at)):
             places = tuple(place for place, _ in departures)
             self._waits.append(_Wait(event.key, uid, deletion, last_at, places, at, span))
 
@@ -162,42 +165,57 @@ class StuckDeletion(Rule):
 
     # ---- concluding
 
-    def conclude(self, conclusion: Conclusion) -> Iterator[Finding]:
-        for key, uid, deletion, since, until, ghosts in self._unghosted:
-            yield self.finding(
-                status=HEALED,
-                key=key,
-                uid=uid,
-                since=since,
-                until=until,
-                witnesses=witnesses(("cause", [deletion]), ("overwriting", [since]), ("healing", [until])),
-                explanation=f"{called(key)} was in deletion and waited for {', '.join(sorted(ghosts))}, which was gone.",
-                consequence="It could not go until its status was put right.",
-                follows=key,
-            )
-        for wait in self._waits:
-            if conclusion.overdue.took(release_of(wait.key.kind), wait.span):
-                yield self.finding(
-                    status=HEALED,
-                    key=wait.key,
-                    uid=wait.uid,
-                    since=wait.trigger_at,
-                    until=wait.removed,
-                    witnesses=witnesses(
-                        ("cause", [wait.deletion]), ("released", wait.departures), ("healing", [wait.removed])
-                    ),
-                    explanation=(
-                        f"{called(wait.key)} was in deletion with nothing left to wait for; "
-                        f"{conclusion.said(wait.removed)} took its finalizer off by hand, {seconds(wait.span)} later."
-                    ),
-                    consequence="Whatever waited for its name or its addresses waited with it.",
-                )
+    def conclude(self, conclusion: Conclusion, over: Told) -> Iterator[Finding]:
+        leaked: frozenset[Key] | None = None
         for key in self._terminating:
             resource = conclusion.world.get(key)
             if resource is not None and resource.terminating and resource.finalizers and not resource.blurred:
-                yield from self._judge(conclusion, resource)
+                if leaked is None:
+                    leaked = frozenset(self._leaked_ip.leaked(conclusion))
+                yield from self._judge(conclusion, resource, leaked)
 
-    def _judge(self, conclusion: Conclusion, resource: Resource) -> Iterator[Finding]:
+    def over(self) -> Sequence[Sequence[Any]]:
+        return self._unghosted, self._waits
+
+    def ended(self, fault: _Wait | tuple[Any, ...]) -> int:
+        return fault.removed if isinstance(fault, _Wait) else int(fault[4])
+
+    def terms(self, conclusion: Conclusion, fault: _Wait | tuple[Any, ...]) -> Terms:
+        if isinstance(fault, _Wait):
+            return Terms((fault.key, fault.uid), trigger=release_of(fault.key.kind), span=fault.span)
+        return Terms((fault[0], fault[1]))
+
+    def tell_over(self, conclusion: Conclusion, fault: _Wait | tuple[Any, ...], notes: Notes) -> Finding:
+        if isinstance(fault, _Wait):
+            return self.finding(
+                status=HEALED,
+                key=fault.key,
+                uid=fault.uid,
+                since=fault.trigger_at,
+                until=fault.removed,
+                witnesses=witnesses(
+                    ("cause", [fault.deletion]), ("released", fault.departures), ("healing", [fault.removed])
+                ),
+                explanation=(
+                    f"{called(fault.key)} was in deletion with nothing left to wait for; "
+                    f"{conclusion.said(fault.removed)} took its finalizer off by hand, {seconds(fault.span)} later."
+                ),
+                consequence="Whatever waited for its name or its addresses waited with it.",
+            )
+        key, uid, deletion, since, until, ghosts = fault
+        return self.finding(
+            status=HEALED,
+            key=key,
+            uid=uid,
+            since=since,
+            until=until,
+            witnesses=witnesses(("cause", [deletion]), ("overwriting", [since]), ("healing", [until])),
+            explanation=f"{called(key)} was in deletion and waited for {', '.join(sorted(ghosts))}, which was gone.",
+            consequence="It could not go until its status was put right.",
+            follows=key,
+        )
+
+    def _judge(self, conclusion: Conclusion, resource: Resource, leaked: frozenset[Key]) -> Iterator[Finding]:
         world, key = conclusion.world, resource.key
         if key.kind == "vpc" and key in self._ghosted:
             ghosts = sorted(self._lost_update.ghosts(key))
@@ -212,7 +230,7 @@ class StuckDeletion(Rule):
             )
             return
         holders = [h for kind in HOLDERS[key.kind] for h in world.naming(key, kind)]
-        leaks = {h.key for h in holders} & self._leaked_ip.leaked(conclusion)
+        leaks = {h.key for h in holders} & leaked
         if leaks and len(leaks) == len(holders):
             first = min(leaks)
             yield self._stuck(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from domain.events import Event
 from domain.resources import Key
 from domain.world import Resource, World
+from projections.findings.concluded import Findings
 from projections.findings.overdue import Overdue
 from projections.findings.rule import HEALED, OPEN, PENDING, Finding, Step, clock, seconds, short
 from projections.reading import Reading
@@ -79,10 +80,8 @@ class Question:
         self._rules = rules
         self._otherwise = otherwise
         self._asking: list[Key] = []
+        self._found = findings
         self._findings: dict[Key, list[Finding]] = {}
-        for finding in findings:
-            self._findings.setdefault(finding.key, []).append(finding)
-        self._by_id = {finding.id: finding for finding in findings}
 
     def ask(self, key: Key) -> Answer:
         """The answer on one resource: that of the first of its kind's rules which has one.
@@ -114,7 +113,11 @@ class Question:
 
     def findings(self, key: Key) -> list[Finding]:
         """All that was found on a resource, healed or not."""
-        return self._findings.get(key, [])
+        if key not in self._findings:
+            found = self._found
+            on = found.on(key) if isinstance(found, Findings) else [one for one in found if one.key == key]
+            self._findings[key] = on
+        return self._findings[key]
 
     def unhealed(self, key: Key) -> list[Finding]:
         """What is found on a resource and not healed, the gravest first."""
@@ -122,7 +125,12 @@ class Question:
 
     def root_of(self, finding: Finding) -> Finding:
         """The finding that this one follows from, itself where it follows from none."""
-        return self._by_id.get(finding.root or "", finding)
+        if finding.root is None:
+            return finding
+        found = self._found
+        if isinstance(found, Findings):
+            return found.called(finding.root) or finding
+        return next((one for one in found if one.id == finding.root), finding)
 
     def tell(self, finding: Finding, says: str, chain: Iterable[Link]) -> Answer:
         """The answer that a finding is: as sure as the finding, with the repair of its root."""

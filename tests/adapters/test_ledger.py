@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from eventsourcing.dcb.api import DCBEvent
 from eventsourcing.dcb.popo import InMemoryDCBRecorder
 
@@ -24,6 +26,25 @@ def test_every_place_finds_its_own_event_over_many_appends_and_a_new_generation(
     ledger.append([event(40), event(50)])
     assert [ledger.event_at(at).event.time for at in range(1, 6)] == [1, 2, 3, 40, 50]
     assert [placed.event.time for placed in ledger.events()] == [1, 2, 3, 40, 50]
+
+
+def test_a_ledger_of_many_generations_is_opened_as_it_was_left_and_another_for_a_question_reads_nothing():
+    recorder, random = InMemoryDCBRecorder(), Random(3)
+    ledger = Ledger(recorder)
+    kept: list[int] = []
+    for number in range(300):
+        ledger.append([event(number)] * random.randint(1, 4))
+        kept += [number] * (ledger.count - len(kept))
+        if random.random() < 0.7:
+            at = random.randint(max(0, len(kept) - 6), len(kept))
+            ledger.restart_after(ledger.position_of(at) if at else 0, at)
+            del kept[at:]
+    for other in (Ledger(recorder), ledger.as_it_stands()):
+        assert (other.generation, other.head, other.stretches()) == (ledger.generation, ledger.head, ledger.stretches())
+        assert [placed.event.time for placed in other.events()] == kept
+    recorder.read = None  # type: ignore[method-assign,assignment]
+    question = ledger.as_it_stands()
+    assert question.position_of(len(kept)) == ledger.position_of(len(kept))
 
 
 def test_a_ledger_opened_anew_reads_the_same_generation():

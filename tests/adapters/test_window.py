@@ -1,5 +1,6 @@
 """The reorder window: what comes out of it is the one true order, or it says what came too late for that."""
 
+import copy
 import random
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -7,17 +8,18 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters import ordering
 from adapters.ingest import ingest
 from adapters.intake import New
 from adapters.ordering import Ordered, heads_of, in_order
-from adapters.ports import Entry
+from adapters.ports import Entry, Record
 from adapters.snapshots import _dropped
 from adapters.stores.memory import InMemoryJournal
 from adapters.window import Window
-from tests.replaying import LONG_SEARCH, recording
+from tests.replaying import DATA, LONG_SEARCH, recording
 
 NOON = 1_795_300_000_000_000
 """A time of day behind all the recordings."""
@@ -63,7 +65,7 @@ def through(window: Window, entries: Sequence[Entry], pause: float) -> list[tupl
 RECORDINGS = st.sampled_from(["s0-buggy", "s2-buggy-A", "s4-buggy", "quirks-batchlog"])
 
 
-@settings(max_examples=400 if LONG_SEARCH else 60)
+@settings(max_examples=400 if LONG_SEARCH else 60, deadline=None)
 @given(name=RECORDINGS, seed=st.integers(0, 2**32), mess=st.sampled_from([0, 1, 3, 10, 1000]), data=st.data())
 def test_what_is_not_late_comes_out_in_the_true_order_however_it_came(name, seed, mess, data):
     chance = random.Random(seed)
@@ -90,7 +92,7 @@ def test_within_the_window_nothing_is_late(name, mess):
     assert window.late == {}
 
 
-@settings(max_examples=200 if LONG_SEARCH else 40)
+@settings(max_examples=200 if LONG_SEARCH else 40, deadline=None)
 @given(name=RECORDINGS, cut=st.floats(0, 1), seed=st.integers(0, 2**32))
 def test_what_is_kept_of_it_goes_on_where_it_was(name, cut, seed):
     chance = random.Random(seed)
@@ -113,6 +115,72 @@ def test_what_is_kept_of_it_goes_on_where_it_was(name, cut, seed):
         assert whole == true_order(name)
 
 
+@cache
+def journal_of_both(name: str) -> InMemoryJournal:
+    """The audit log and the watch beside it, which has no clock."""
+    journal = InMemoryJournal()
+    for path in (*recording(name), DATA / name / "watch.jsonl.gz"):
+        ingest(str(path), journal)
+    return journal
+
+
+def rearranged(journal: InMemoryJournal, chance: random.Random, mess: float) -> InMemoryJournal:
+    """A journal into which the same records came in another order."""
+    entries = sorted(journal.read(), key=lambda entry: entry.number % 3_000 + chance.uniform(0, mess))
+    other = InMemoryJournal()
+    source = other.source("webhook", "audit.k8s.io")
+    other.commit(source, [Record(one.identity, b"", one.number, one.payload) for one in entries], [], b"")
+    return other
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+@settings(
+    max_examples=200 if LONG_SEARCH else 25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    journal=st.sampled_from([(journal_of, "s0-buggy"), (journal_of, "s4-buggy"), (journal_of_both, "s1-buggy")]),
+    seed=st.integers(0, 2**32),
+    mess=st.sampled_from([0, 30, 300]),
+    pause=st.sampled_from([0.01, 0.3]),
+    everything=st.booleans(),
+)
+def test_however_many_are_caught_up_with_they_come_out_as_if_they_were_few(
+    monkeypatch, on_disk, journal, seed, mess, pause, everything
+):
+    """From some moment of a window on: what had its turn in it comes out, with what came late, and the others wait."""
+    with monkeypatch.context() as patch:
+        if on_disk:
+            patch.setattr(ordering, "RUN_BYTES", 5_000)
+            patch.setattr(ordering, "WAITING_BYTES", 5_000)
+        chance = random.Random(seed)
+        shuffled = rearranged(journal[0](journal[1]), chance, mess)
+        arrived = [new(entry) for entry in shuffled.read()]
+        like, now = Window(shuffled, 0.5), 100.0
+        state, upto, before, out = copy.deepcopy(like.state()), 0, 0, []
+        kept = chance.choice([0, chance.randint(0, len(arrived))])
+        for one in arrived:
+            like.add(one, now, NOON)
+            out += said(like.ripe(now))
+            now += pause
+            if one.number == kept and not like.late:
+                state, upto, before = copy.deepcopy(like.state()), one.number, len(out)
+        window = Window(shuffled, 0.5)
+        waited = set(window.restore(state))
+        again = [one for one in arrived if one.number in waited or one.number > upto]
+        came = said(window.catch_up(again, now, NOON, like, everything=everything))
+        if window.late:
+            assert kept, "from the beginning nothing comes too late"
+            return  # whoever asks goes farther back
+        whole = [*out[:before], *came, *said(window.ripe(now, everything=True))]
+        if window.late:
+            assert not everything, "nothing waited that may turn out to belong before what came"
+            return
+        # What a watch showed of what had its turn before is no evidence any more, and is dated by what comes with it.
+        if journal[0] is journal_of or (everything and not kept):
+            assert whole == said(in_order(shuffled))
+        assert len(whole) == before + len(came) or not everything
+
+
 def test_what_waits_long_is_read_from_the_journal_again(monkeypatch):
     monkeypatch.setattr("adapters.window.PAYLOAD_BYTES", 5_000)
     entries = list(entries_of("mixed-small"))
@@ -121,6 +189,7 @@ def test_what_waits_long_is_read_from_the_journal_again(monkeypatch):
     assert through(window, entries, 0.001) == true_order("mixed-small")
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000))
 def test_of_old_snapshots_some_of_every_age_are_kept(last):
     kept: list[int] = []

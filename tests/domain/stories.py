@@ -329,10 +329,12 @@ class Story:
 
     def findings(self, after: float = 0.0, patience: float | None = None) -> list[Finding]:
         """What is found when the log ends `after` seconds from now."""
-        found = self.reading.conclude(
-            self.now + int(after * SECOND),
-            lambda at: self.events[at - 1],
-            None if patience is None else int(patience * SECOND),
+        found: list[Finding] = list(
+            self.reading.conclude(
+                self.now + int(after * SECOND),
+                lambda at: self.events[at - 1],
+                None if patience is None else int(patience * SECOND),
+            )
         )
         for finding in found:
             self._say(f"found {finding.status} {finding.id}: {finding.explanation}")

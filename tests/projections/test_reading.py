@@ -64,7 +64,7 @@ def test_folded_anew_from_the_first_event_everything_comes_out_the_same():
     assert anew.trail.by_actor == kept.trail.by_actor
     assert (anew.refusals, anew.coverage.revisions, anew.gaps) == (kept.refusals, kept.coverage.revisions, kept.gaps)
     for end in (story.now, story.now + 3_600_000_000):
-        findings = [reading.conclude(end, lambda at: story.events[at - 1]) for reading in (anew, kept)]
+        findings = [list(reading.conclude(end, lambda at: story.events[at - 1])) for reading in (anew, kept)]
         assert findings[0] == findings[1] and findings[0]
 
 
