@@ -2,7 +2,7 @@
 
 What is sorted are heads, not records: by stage time, because the order needs to see what had completed when; then by
 the keys that `domain/order.py` gives. The records themselves are read from the journal once more, front to back, and
-wait for their turn (`_Payloads`). `adapters/judging.py` is next: it decides what comes out of here.
+wait for their turn (`Payloads`). `adapters/judging.py` is next: it decides what comes out of here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import struct
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from operator import itemgetter
 from typing import IO, Any, Generic, NamedTuple, TypeVar
 
@@ -32,6 +33,12 @@ RUN_BYTES = 4 << 20
 
 WAITING_BYTES = 8 << 20
 """How many bytes of records wait in memory for their turn before they wait on disk."""
+
+FAR = 20_000
+"""What lies by more records than that ahead of what was read by then is looked up: it came late, and few do."""
+
+LOOKED_UP = 400
+"""How many records are read for that: what came late came together."""
 
 CHUNK_BYTES = 32 << 10
 """How much of a run is read back at a time: there may be a few hundred runs."""
@@ -198,12 +205,20 @@ _unpack_chunk = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], bytes]]).dec
 class Payloads:
     """The journal's records by number, read front to back and handed out in another order.
 
-    Logs are nearly in order already, so few wait at a time. When those that wait are more than `WAITING_BYTES` they
+    Logs are nearly in order already, so few wait at a time. When those that wait are more than so many bytes they
     go to a file, where each is found by its offset: eight bytes of memory a record, however shuffled the input is.
     """
 
-    def __init__(self, journal: Journal, heads: Heads) -> None:
+    def __init__(self, journal: Journal, heads: Heads, waiting_bytes: int | None = None) -> None:
+        self._journal = journal
         self._entries = journal.read(heads.first - 1)
+        self._most = WAITING_BYTES if waiting_bytes is None else waiting_bytes
+        self._read = heads.first - 1
+        self._ahead: dict[int, bytes] = {}
+        self._lookups = (
+            16  # as many more as there may be: a log that is out of order is not read for each of its records
+        )
+        self._taken = 0
         self._first, self._upto = heads.first, heads.upto  # what came after the order was made is not in it
         self._parts = heads.parts
         self._needless = heads.needless
@@ -221,6 +236,9 @@ class Payloads:
 
     def take(self, number: int) -> bytes:
         """A record's payload. Each is asked for as often as it has parts, and then forgotten."""
+        self._taken += 1
+        if not self._taken % LOOKED_UP:
+            self._lookups += 1
         while True:
             payload = self._waiting.get(number)
             if payload is not None:
@@ -232,15 +250,29 @@ class Payloads:
                 return payload
             if self._offsets and self._offsets[number - self._first] >= 0:
                 return self._from_disk(number)
+            if number > self._read + FAR and (number in self._ahead or self._lookups):
+                return self._from_ahead(number)
             entry = next(self._entries)
+            self._read = entry.number
             if entry.number > self._upto:
                 continue
             if not self._parts.get(entry.number, 1) or (self._needless and self._needless[entry.number - self._first]):
                 continue
             self._waiting[entry.number] = entry.payload
             self._bytes += len(entry.payload)
-            if self._bytes > WAITING_BYTES:
+            if self._bytes > self._most:
                 self._spill()
+
+    def _from_ahead(self, number: int) -> bytes:
+        if number not in self._ahead:
+            self._lookups -= 1
+            if len(self._ahead) > FAR:
+                self._ahead.clear()
+            self._ahead.update(
+                (entry.number, entry.payload) for entry in islice(self._journal.read(number - 1), LOOKED_UP)
+            )
+        self._parts[number] = self._parts.get(number, 1) - 1  # none: it is passed over where it stands
+        return self._ahead[number]
 
     def _spill(self) -> None:
         if self._spilled is None:

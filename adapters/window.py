@@ -334,7 +334,7 @@ class Window:
             by_key.add(one[0], _pack((*one[1:], False)))
         self._placed = []
         upto = None if self._flushed else self.watermark - SETTLED
-        with Payloads(self._journal, heads) as payloads:
+        with Payloads(self._journal, heads, PAYLOAD_BYTES) as payloads:
             for key, packed in by_key:
                 outcome, number, received, others, time, waited = _unpack(packed)
                 if self._placed or (upto is not None and time > upto):  # it waits, and all behind it

@@ -4,7 +4,7 @@ import gc
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from adapters import ordering
 from adapters.ingest import ingest
 from adapters.ordering import Ordered, in_order
-from adapters.ports import Journal
+from adapters.ports import Entry, Journal
 from adapters.stores.memory import InMemoryJournal
 from domain.operations import MADE, REMOVED, UNCHANGED
 from tests.replaying import lines_of, replay
@@ -139,6 +139,36 @@ def test_no_file_is_left_when_reading_stops_half_way(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_came_late_together_is_looked_up_and_nothing_waits_for_it(monkeypatch):
+    """Else all between would wait, and go to disk."""
+    lines = list(lines_of("mixed-small"))
+    journal = journal_of([*lines[100:], *lines[:100]])
+    opened = limited(monkeypatch, 1 << 24)
+    monkeypatch.setattr(ordering, "WAITING_BYTES", 300_000)
+    expected = list(in_order(journal))
+    assert opened.files, "it all waits where nothing is looked up"
+    opened.files.clear()
+    monkeypatch.setattr(ordering, "FAR", 500)
+    assert list(in_order(journal)) == expected
+    assert not opened.files
+
+
+def test_a_log_in_no_order_is_not_looked_up_record_by_record(monkeypatch):
+    monkeypatch.setattr(ordering, "FAR", 10)
+    lines = list(lines_of("mixed-small"))
+    Random(3).shuffle(lines)
+    journal = journal_of(lines)
+    read, reads = journal.read, list[int]()
+
+    def counted(after: int = 0) -> Iterator[Entry]:
+        reads.append(after)
+        return read(after)
+
+    monkeypatch.setattr(journal, "read", counted)
+    list(in_order(journal))
+    assert len(reads) < 30 + len(lines) // ordering.LOOKED_UP
+
+
 def test_an_empty_journal_has_an_empty_order():
     assert list(in_order(InMemoryJournal())) == []
 
@@ -156,14 +186,21 @@ def essence(places: Iterable[Ordered]) -> list[tuple[Any, ...]]:
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(random=st.randoms(use_true_random=False), files=st.integers(1, 4), size=st.sampled_from((500, 20_000, 1 << 24)))
-def test_any_shuffle_split_and_duplication_of_the_lines_gives_the_same_order(random, files, size):
+@given(
+    random=st.randoms(use_true_random=False),
+    files=st.integers(1, 4),
+    size=st.sampled_from((500, 20_000, 1 << 24)),
+    far=st.sampled_from((0, 5, 60, 20_000)),
+)
+def test_any_shuffle_split_and_duplication_of_the_lines_gives_the_same_order(random, files, size, far):
     expected = essence(in_order(journal_of(lines_of("s0-buggy"))))
     lines = list(lines_of("s0-buggy"))
     lines += random.sample(lines, 40)
     random.shuffle(lines)
     with pytest.MonkeyPatch.context() as patch:
         limited(patch, size)
+        patch.setattr(ordering, "FAR", far)
+        patch.setattr(ordering, "LOOKED_UP", max(far // 10, 1))
         assert essence(in_order(journal_of(*(lines[n::files] for n in range(files))))) == expected
 
 
