@@ -70,8 +70,8 @@ SPACING: Final = Spacing()
 
 LONGEST_CHAIN: Final = 16
 """Checkpoints that hold what was touched only, one behind the other, at most: each is another place to look at."""
-OF_A_WHOLE: Final = 4
-"""They hold at most so many times as many resources as are live; then one of everything comes."""
+OF_A_WHOLE: Final = 2
+"""They hold at most so many times as many resources as one of everything would; then that comes."""
 
 
 class Mark(NamedTuple):
@@ -666,7 +666,7 @@ class Maker:
         rests = (
             not self._is_whole_next
             and base.depth < LONGEST_CHAIN
-            and entries <= OF_A_WHOLE * len(world.live)
+            and entries <= OF_A_WHOLE * (len(world.live) + sum(map(len, world.departed.values())))
             and _Kept(connection, self._ledger, self._recorder).holds(base)
         )
         self._is_whole_next = False

@@ -149,9 +149,8 @@ def resource_document(resource: Resource, standing: Standing) -> dict[str, Any]:
 
 
 def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = None) -> list[dict[str, Any]]:
-    """The live resources of a kind as they were at a moment; with a `key` just that one."""
-    if store.checkpoints is None or not kind.served:
-        # What belongs in an ipset follows from all that its owners ever wrote: no checkpoint holds that.
+    """The live resources of a kind of the API as they were at a moment; with a `key` just that one."""
+    if store.checkpoints is None:
         reading = fold(store.ledger, moment).reading
         return [
             resource_document(resource, reading.standing(resource))

@@ -571,7 +571,7 @@ def test_get_at_a_moment_says_the_same_with_and_without_them(name, tmp_path):
         events = [placed.event for placed in store.ledger.events()]
         for moment in moments_of(events, seeded(), 3):
             if moment is not None:
-                for kind in KINDS:
+                for kind in [one for one in KINDS if one.served]:
                     same_answers(near, store, kind, moment)
 
 
