@@ -76,11 +76,7 @@ class Answers:
             rows = report.resources_at(self._store, kind, moment, key)
         else:  # what belongs in an ipset follows from all that its owners ever wrote
             with self._now.judged(self._store, moment) as judged:
-                rows = [
-                    report.resource_document(resource, judged.reading.standing(resource))
-                    for resource in judged.reading.resources()
-                    if resource.key.kind == kind.name
-                ]
+                rows = report.resources_in(judged.reading, kind)
         rows = [row for row in rows if name in (None, row["name"]) and namespace in (None, row["namespace"] or "")]
         return {"resources": rows, "coverage": self.coverage}
 

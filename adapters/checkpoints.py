@@ -571,8 +571,7 @@ class Maker:
             return
         try:
             with self._transaction(self._connection) as connection:
-                for table, place in (("checkpoint", "place"), ("chunk", "place"), ("stretch", "after")):
-                    connection.execute(f"DELETE FROM {table} WHERE {place} > ?", (at,))
+                _forget_behind(connection, at)
                 kept = self._kept(connection)
                 self._base = kept.before(None)
                 # What was touched up to here, of what stays, was not counted apart from what goes.
@@ -612,8 +611,7 @@ class Maker:
                 return
             kept = self._kept(connection)
             base = self._base = kept.before(None)
-            for table, place in (("checkpoint", "place"), ("chunk", "place"), ("stretch", "after")):
-                connection.execute(f"DELETE FROM {table} WHERE {place} > ?", (base.mark.at,))
+            _forget_behind(connection, base.mark.at)
             self._marks = kept.marks(base.mark.at)
             self.reach = self._marks[-1] if self._marks else base.mark
             if resume and self.reach.position < self._ledger.head:
@@ -702,6 +700,12 @@ class Maker:
             (mark.at, mark.latest, mark.anchor, self._pack(_encode(directory))),
         )
         return directory
+
+
+def _forget_behind(connection: sqlite3.Connection, at: int) -> None:
+    """Drop what is kept of the places behind one."""
+    for table, place in (("checkpoint", "place"), ("chunk", "place"), ("stretch", "after")):
+        connection.execute(f"DELETE FROM {table} WHERE {place} > ?", (at,))
 
 
 def _parts(world: World, touched: set[Key] | None) -> Iterator[tuple[str, str, list[tuple[Key, Any]]]]:

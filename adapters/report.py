@@ -148,15 +148,19 @@ def resource_document(resource: Resource, standing: Standing) -> dict[str, Any]:
     }
 
 
+def resources_in(reading: Reading, kind: Kind, key: Key | None = None) -> list[dict[str, Any]]:
+    """The live resources of a kind, by all that is folded; with a `key` just that one."""
+    return [
+        resource_document(resource, reading.standing(resource))
+        for resource in reading.resources()
+        if resource.key.kind == kind.name and key in (None, resource.key)
+    ]
+
+
 def resources_at(store: Store, kind: Kind, moment: Moment, key: Key | None = None) -> list[dict[str, Any]]:
     """The live resources of a kind of the API as they were at a moment; with a `key` just that one."""
     if store.checkpoints is None:
-        reading = fold(store.ledger, moment).reading
-        return [
-            resource_document(resource, reading.standing(resource))
-            for resource in reading.resources()
-            if resource.key.kind == kind.name and key in (None, resource.key)
-        ]
+        return resources_in(fold(store.ledger, moment).reading, kind, key)
     kinds = looked_at(kind.name)
     if key is not None and kinds == {kind.name}:
         one = store.checkpoints.resource_at(key, moment)

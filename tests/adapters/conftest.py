@@ -1,4 +1,4 @@
-"""What the tests of the stores share."""
+"""What the tests of the stores share, and those of who is told of findings."""
 
 import itertools
 import os
@@ -11,9 +11,11 @@ from types import FrameType
 import psycopg
 import pytest
 
+from adapters import outlets
 from adapters.ports import Backend
 from adapters.stores import backends
 from adapters.stores.sqlite_file import SQLiteFile
+from tests.adapters.noting import Noting
 from tests.servers.postgres_server import PostgresServer
 from tests.servers.redis_server import NoServer, Server
 
@@ -34,6 +36,20 @@ def no_endless_wait() -> Iterator[None]:
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def hurried_outlets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for seconds in the field, before somebody is told, waits for a moment here."""
+    monkeypatch.setattr(outlets, "WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(outlets, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(outlets, "MOST_SECONDS", 0.05)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Noting:
+    """One that finds what a test says."""
+    return Noting(tmp_path / "shop.ledger.changes")
 
 
 @pytest.fixture

@@ -35,11 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits for seconds in the field waits for a moment here."""
-    monkeypatch.setattr(outlets, "WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(outlets, "FIRST_SECONDS", 0.01)
-    monkeypatch.setattr(outlets, "MOST_SECONDS", 0.05)
+def _hurried(hurried_outlets: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerting, "ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(live, "SNAPSHOT_SECONDS", 0.05)
     monkeypatch.setattr(live, "MERGE_SECONDS", 0.05)
@@ -49,11 +45,6 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 def webhook() -> Iterator[Webhook]:
     with Webhook() as webhook:
         yield webhook
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Noting:
-    return Noting(tmp_path / "shop.ledger.changes")
 
 
 @contextmanager

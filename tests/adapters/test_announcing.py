@@ -27,24 +27,13 @@ from tests.servers.api_server import ApiServer
 
 ROOT = Path(__file__).parents[2]
 
-
-@pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits for seconds in the field waits for a moment here."""
-    monkeypatch.setattr(outlets, "WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(outlets, "FIRST_SECONDS", 0.01)
-    monkeypatch.setattr(outlets, "MOST_SECONDS", 0.05)
+pytestmark = pytest.mark.usefixtures("hurried_outlets")
 
 
 @pytest.fixture
 def api() -> Iterator[ApiServer]:
     with ApiServer() as api:
         yield api
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Noting:
-    return Noting(tmp_path / "shop.ledger.changes")
 
 
 @contextmanager

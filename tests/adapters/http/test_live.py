@@ -19,14 +19,6 @@ from tests.adapters.http.daemons import Daemon
 from tests.adapters.http.test_ingest import DATA, recorded_posts
 
 
-@pytest.fixture
-def tokens(tmp_path: Path) -> Path:
-    path = tmp_path / "tokens"
-    path.write_text(f"{READER} reader read\n{SENDER} sender ingest\n{OPERATOR} alice command,read\n")
-    path.chmod(0o600)
-    return path
-
-
 def batches(log: list[bytes]) -> list[bytes]:
     """A log as an API server would post it: 50 lines each, out of turn, some of them twice."""
     mixed = random.Random(7)
@@ -59,10 +51,10 @@ def replayed(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("recording", ["s0-buggy", "s1-buggy"])
-def test_what_is_posted_out_of_turn_is_found_as_a_replay_finds_it(tmp_path: Path, tokens: Path, recording: str):
+def test_what_is_posted_out_of_turn_is_found_as_a_replay_finds_it(tmp_path: Path, tokens_path: Path, recording: str):
     path = DATA / recording / "audit.log.gz"
     log = gzip.decompress(path.read_bytes()).splitlines()
-    options = ("--ledger", tmp_path / "l", "--tokens", tokens, "--window", "0.5")
+    options = ("--ledger", tmp_path / "l", "--tokens", tokens_path, "--window", "0.5")
     with Daemon(*options, CHILD_REAL="1") as daemon, httpx.Client() as client:
         url = f"http://127.0.0.1:{daemon.ready()[1]}"
 
@@ -84,9 +76,9 @@ def test_what_is_posted_out_of_turn_is_found_as_a_replay_finds_it(tmp_path: Path
         assert sum(1 for _ in store.ledger.events()) == expected["ledger"]["events"]
 
 
-def test_recorded_posts_a_kill_and_the_same_posts_again_are_found_once(tmp_path: Path, tokens: Path):
+def test_recorded_posts_a_kill_and_the_same_posts_again_are_found_once(tmp_path: Path, tokens_path: Path):
     posts = recorded_posts()
-    options = ("--ledger", tmp_path / "l", "--tokens", tokens, "--window", "0.2")
+    options = ("--ledger", tmp_path / "l", "--tokens", tokens_path, "--window", "0.2")
     with httpx.Client() as client:
         with Daemon(*options, CHILD_REAL="1") as daemon:
             url = f"http://127.0.0.1:{daemon.ready()[1]}"
@@ -112,8 +104,11 @@ def test_recorded_posts_a_kill_and_the_same_posts_again_are_found_once(tmp_path:
         assert sum(1 for _ in store.ledger.events()) == expected["ledger"]["events"]
 
 
-def test_commands_go_to_the_engine_and_its_changes_come_back(tmp_path: Path, tokens: Path):
-    with Daemon("--ledger", tmp_path / "l", "--tokens", tokens, CHILD_REAL="1") as daemon, httpx.Client() as client:
+def test_commands_go_to_the_engine_and_its_changes_come_back(tmp_path: Path, tokens_path: Path):
+    with (
+        Daemon("--ledger", tmp_path / "l", "--tokens", tokens_path, CHILD_REAL="1") as daemon,
+        httpx.Client() as client,
+    ):
         url = f"http://127.0.0.1:{daemon.ready()[1]}"
 
         def give(event: str, key: str, **headers: str) -> httpx.Response:

@@ -8,30 +8,20 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
-import pytest
 import redis
 
 from adapters import app, report
 from adapters.ports import EXCERPT_BYTES
-from tests.adapters.http.conftest import OPERATOR, READER, SENDER, as_
+from tests.adapters.http.conftest import READER, SENDER, as_
 from tests.adapters.http.daemons import Daemon
 from tests.adapters.test_live import told
 from tests.replaying import LONG_SEARCH, lines_of, recording
 from tests.servers.redis_server import Server
 
 KILLS = 20 if LONG_SEARCH else 3
-
-
-@pytest.fixture
-def tokens(tmp_path: Path) -> Path:
-    path = tmp_path / "tokens"
-    path.write_text(f"{READER} reader read\n{SENDER} sender ingest\n{OPERATOR} alice command,read\n")
-    path.chmod(0o600)
-    return path
 
 
 def offline(name: str) -> list[dict[str, Any]]:
@@ -65,12 +55,12 @@ def records_of(name: str) -> int:
         return store.journal.head()
 
 
-def test_a_log_that_comes_by_three_ways_at_once_is_one_log(tmp_path, tokens, redis_server: Server):
+def test_a_log_that_comes_by_three_ways_at_once_is_one_log(tmp_path, tokens_path, redis_server: Server):
     lines = list(lines_of("mixed-small"))
     log = tmp_path / "audit.log"
     log.write_bytes(b"")
     stream = f"audit{random.getrandbits(32)}"
-    options = ["--tokens", tokens, "--log-format", "json", "--window", "0.5", "--follow", log]
+    options = ["--tokens", tokens_path, "--log-format", "json", "--window", "0.5", "--follow", log]
     source = f"{redis_server.url}/{stream}?group=netledger&format=audit.k8s.io"
     client = redis.Redis.from_url(redis_server.url)
     with Daemon("--ledger", tmp_path / "live.ledger", *options, "--source", source, CHILD_REAL="1") as daemon:
@@ -98,12 +88,12 @@ def test_a_log_that_comes_by_three_ways_at_once_is_one_log(tmp_path, tokens, red
         assert told(report.document(store, outcome)) == offline("mixed-small")
 
 
-def test_killed_again_and_again_while_it_is_sent_to_it_loses_nothing_it_acknowledged(tmp_path, tokens):
+def test_killed_again_and_again_while_it_is_sent_to_it_loses_nothing_it_acknowledged(tmp_path, tokens_path):
     """The sender does as an API server: what was not answered with 200 is sent again."""
     chance = random.Random()
     lines = list(lines_of("mixed-small"))
     batches = [lines[start : start + 40] for start in range(0, len(lines), 40)]
-    options = ["--ledger", tmp_path / "live.ledger", "--tokens", tokens, "--log-format", "json", "--window", "0.5"]
+    options = ["--ledger", tmp_path / "live.ledger", "--tokens", tokens_path, "--log-format", "json", "--window", "0.5"]
     waiting = list(range(len(batches)))
     acknowledged: set[int] = set()
     kills = 0
@@ -142,9 +132,9 @@ def test_killed_again_and_again_while_it_is_sent_to_it_loses_nothing_it_acknowle
         assert [*store.container.verify(), *store.recorder.verify(), *store.journal.verify()] == []
 
 
-def test_what_no_reader_can_use_is_kept_aside_however_long_it_is_and_the_rest_goes_on(tmp_path, tokens):
+def test_what_no_reader_can_use_is_kept_aside_however_long_it_is_and_the_rest_goes_on(tmp_path, tokens_path):
     with Daemon(
-        "--ledger", tmp_path / "live.ledger", "--tokens", tokens, "--log-format", "json", CHILD_REAL="1"
+        "--ledger", tmp_path / "live.ledger", "--tokens", tokens_path, "--log-format", "json", CHILD_REAL="1"
     ) as daemon:
         address = daemon.ready()
         url = f"http://{address[0]}:{address[1]}/ingest/audit"

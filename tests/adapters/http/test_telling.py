@@ -14,7 +14,7 @@ import redis
 from click.testing import CliRunner
 
 from adapters.cli import cli
-from tests.adapters.http.conftest import OPERATOR, READER, SENDER, as_
+from tests.adapters.http.conftest import READER, SENDER, as_
 from tests.adapters.http.daemons import Daemon
 from tests.adapters.http.test_ingest import DATA
 from tests.servers.api_server import ApiServer
@@ -23,14 +23,6 @@ from tests.servers.webhook import Webhook
 
 LOG = gzip.decompress((DATA / "s0-buggy" / "audit.log.gz").read_bytes()).splitlines()
 BODY = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[' + b",".join(LOG) + b"]}"
-
-
-@pytest.fixture
-def tokens(tmp_path: Path) -> Path:
-    path = tmp_path / "tokens"
-    path.write_text(f"{READER} reader read\n{SENDER} sender ingest\n{OPERATOR} alice command,read\n")
-    path.chmod(0o600)
-    return path
 
 
 def until(question: Callable[[], Any], seconds: float = 15.0) -> None:
@@ -46,7 +38,7 @@ def figures(url: str) -> dict[str, float]:
 
 
 def test_what_the_options_name_is_told_and_what_does_not_answer_is_said_and_not_unready(
-    tmp_path: Path, tokens: Path, redis_server: Server
+    tmp_path: Path, tokens_path: Path, redis_server: Server
 ):
     with Webhook(login="Basic b3BzOmh1bnRlcjI=") as webhook, Webhook() as down, ApiServer() as api:
         down.stop()
@@ -56,7 +48,7 @@ def test_what_the_options_name_is_told_and_what_does_not_answer_is_said_and_not_
             *("--kubernetes-events", "--kubeconfig", api.kubeconfig(tmp_path)),
             *("--publish", f"{redis_server.url}?prefix=telling"),
         )
-        options = ("--ledger", tmp_path / "l", "--tokens", tokens, "--window", "0.1", *told)
+        options = ("--ledger", tmp_path / "l", "--tokens", tokens_path, "--window", "0.1", *told)
         with Daemon(*options, CHILD_REAL="1") as daemon:
             url = f"http://127.0.0.1:{daemon.ready()[1]}"
             assert httpx.post(f"{url}/ingest/audit", content=BODY, headers=as_(SENDER)).status_code == 200
@@ -96,10 +88,10 @@ def test_what_the_options_name_is_told_and_what_does_not_answer_is_said_and_not_
             assert len(webhook.firing()) == 2 and api.posts == 2
 
 
-def test_one_that_hangs_does_not_keep_the_daemon_from_ending(tmp_path: Path, tokens: Path):
+def test_one_that_hangs_does_not_keep_the_daemon_from_ending(tmp_path: Path, tokens_path: Path):
     with Webhook() as hung:
         hung.always = ("hang", 60)
-        options = ("--ledger", tmp_path / "l", "--tokens", tokens, "--window", "0.1", "--alert-webhook", hung.url)
+        options = ("--ledger", tmp_path / "l", "--tokens", tokens_path, "--window", "0.1", "--alert-webhook", hung.url)
         with Daemon(*options, CHILD_REAL="1") as daemon:
             url = f"http://127.0.0.1:{daemon.ready()[1]}"
             assert httpx.post(f"{url}/ingest/audit", content=BODY, headers=as_(SENDER)).status_code == 200
